@@ -1,8 +1,30 @@
 //! The decisions of an upload: what to do next, when to try again, who may act.
 //!
+//! An *item* is what a caller handed over. It goes through up to three *phases*: prepare, upload, publish. In upload it
+//! has *objects*, each cut into *parts* by a *plan* that never changes. A *worker* that holds the item's *lease* asks
+//! [`next_action`] for one *step* after the other; a step that fails is classified once ([`Failure`]), and a step whose
+//! answer is lost is settled by asking.
+//!
 //! Nothing here reads a clock, a file, a socket or a random generator. Callers pass in what they saw and carry out
 //! what they are told, so a thousand timelines can be decided in a millisecond.
 
 mod failure;
+mod lease;
+mod next;
+mod part;
+mod retry;
+mod state;
+mod time;
 
-pub use self::failure::{Code, Failure, Remedy};
+pub use self::{
+    failure::{Code, Failure, Remedy},
+    lease::{BEAT_EVERY, Generation, STOPPED_AFTER, Verdict, Watch},
+    next::{
+        Action, Conditions, ItemView, ObjectState, ObjectView, PartState, PublishState, Role, Step, next_action,
+        twin_waits_for,
+    },
+    part::{PARTS_MAX, PartNumber, PartPlan, PartSpan},
+    retry::{Gate, RetryPolicy},
+    state::{BlockReason, Class, ClassLimits, ItemId, Phase, Room, State, Waits},
+    time::Timestamp,
+};
