@@ -1,1 +1,37 @@
+//! The journal: one SQLite file that is the truth about everything Landfall has taken in charge.
 //!
+//! There is no queue in memory. An *item* is a row; what it waits for is on that row; its *objects* and their *parts*
+//! are rows; who may change it is a *worker*'s lease with a *generation* on the row. A transition is one conditional
+//! write: [`Tx::hold`] compares the generation first, in the same transaction, so a worker that lost its lease changes
+//! nothing. Many callers' transitions are committed together, as one *turn* ([`Journal::write`]), because a durable
+//! commit costs the same for one row and for a hundred.
+//!
+//! The file is in WAL mode with `synchronous=FULL`: what a `write` has returned survives `kill -9` and power loss.
+//! Every writing transaction is `BEGIN IMMEDIATE`, so that any number of processes may share the file.
+
+mod claim;
+mod content;
+mod destination;
+mod error;
+mod event;
+mod item;
+mod journal;
+mod object;
+mod place;
+mod report;
+mod schema;
+mod worker;
+
+pub use self::{
+    claim::Lease,
+    content::{NewContent, SeenPlace},
+    destination::{Destination, DestinationId, StoredCollection},
+    error::StoreError,
+    event::Event,
+    item::{Item, NewItem, Prepared, PreparedOutcome, SourceIdentity},
+    journal::{Journal, JournalOptions, Tx, WaitNotice},
+    object::{Object, ObjectId, Part, PlannedObject, PlannedPart},
+    place::{Offer, OfferOutcome, Root, RootId},
+    report::{Counts, ItemSummary, ObjectSummary},
+    worker::WorkerRow,
+};

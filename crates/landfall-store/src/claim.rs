@@ -1,0 +1,161 @@
+//! Taking items to work on, and holding them.
+
+use landfall_core::{Class, ClassLimits, Generation, ItemId, Timestamp, Waits};
+use landfall_env::Sabotage;
+use rusqlite::OptionalExtension as _;
+
+use crate::{DestinationId, StoreError, Tx};
+
+/// The right to change one item, for as long as nobody else has taken it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The item.
+    pub item: ItemId,
+    /// Whose right it is.
+    pub worker: String,
+    /// Fences: compared by every write.
+    pub generation: Generation,
+}
+
+/// No wait is longer than this: a moment further away was written before the wall clock jumped back.
+const WAIT_MAX_MS: i64 = 3_600_000;
+
+impl Tx<'_> {
+    /// Claims the most urgent items of a destination that wait for nothing, as many as `limits` leave room for over
+    /// all processes and `most` allows.
+    pub fn claim(
+        &self,
+        worker: &str,
+        destination: DestinationId,
+        limits: ClassLimits,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let (photos, videos) = self.held_by_class()?;
+        let mut room = limits.room(photos, videos);
+        let mut leases = Vec::new();
+        while leases.len() < most && room.total > 0 {
+            let photo = self.most_urgent(destination, Class::Photo)?;
+            let video = if room.video > 0 { self.most_urgent(destination, Class::Video)? } else { None };
+            let Some((_, id, class)) =
+                [photo, video].into_iter().flatten().min_by_key(|(priority, id, _)| (*priority, *id))
+            else {
+                break;
+            };
+            leases.push(self.take(worker, id, now)?);
+            room.total -= 1;
+            if class == Class::Video {
+                room.video -= 1;
+            }
+        }
+        Ok(leases)
+    }
+
+    fn held_by_class(&self) -> Result<(usize, usize), StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT count(*) FILTER (WHERE class = 'photo'), count(*) FROM item WHERE worker IS NOT NULL",
+        )?;
+        let (photos, all): (usize, usize) = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok((photos, all - photos))
+    }
+
+    fn most_urgent(&self, destination: DestinationId, class: Class) -> Result<Option<(i64, i64, Class)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT priority, id FROM item
+              WHERE destination = ?1 AND class = ?2 AND state = 'active' AND waits = 'nothing' AND worker IS NULL
+              ORDER BY priority, id LIMIT 1",
+        )?;
+        let row = statement.query_row((destination.0, class.as_str()), |row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(row.optional()?.map(|(priority, id)| (priority, id, class)))
+    }
+
+    fn take(&self, worker: &str, id: i64, now: Timestamp) -> Result<Lease, StoreError> {
+        let generation = self
+            .connection
+            .prepare_cached(
+                "UPDATE item SET worker = ?1, generation = generation + 1, updated_at = ?2
+                  WHERE id = ?3 AND worker IS NULL AND state = 'active' AND waits = 'nothing' RETURNING generation",
+            )?
+            .query_row((worker, now.0, id), |row| row.get(0))?;
+        Ok(Lease { item: ItemId(id), worker: worker.to_owned(), generation: Generation(generation) })
+    }
+
+    /// Makes sure the lease still holds. Every transition calls this first, in its own transaction: what follows then
+    /// happens under the lease or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`]: somebody else works on the item now, or a person stopped it.
+    pub fn hold(&self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
+        let held = self
+            .connection
+            .prepare_cached("UPDATE item SET updated_at = ?1 WHERE id = ?2 AND worker = ?3 AND generation = ?4")?
+            .execute((now.0, lease.item.0, &lease.worker, lease.generation.0))?;
+        if held == 0 && !self.steps.sabotaged(Sabotage::DropGenerationCheck) {
+            return Err(StoreError::LostLease(lease.item));
+        }
+        Ok(())
+    }
+
+    /// Gives an item back, to be claimed again by anyone once what it waits for has come.
+    pub fn release(&self, lease: &Lease, waits: Waits, now: Timestamp) -> Result<(), StoreError> {
+        self.hold(lease, now)?;
+        let (word, until, item) = match waits {
+            Waits::Nothing => ("nothing", None, None),
+            Waits::Until(moment) => ("until", Some(moment.0), None),
+            Waits::Unlock => ("unlock", None, None),
+            Waits::Token => ("token", None, None),
+            Waits::Item(other) => ("item", None, Some(other.0)),
+        };
+        self.connection
+            .prepare_cached(
+                "UPDATE item SET worker = NULL, generation = generation + 1, waits = ?2, not_before = ?3, waits_item = ?4
+                  WHERE id = ?1 AND state = 'active'",
+            )?
+            .execute((lease.item.0, word, until, item))?;
+        Ok(())
+    }
+
+    /// Frees items whose moment has come. Returns how many.
+    pub fn wake(&self, now: Timestamp) -> Result<usize, StoreError> {
+        Ok(self
+            .connection
+            .prepare_cached(
+                "UPDATE item SET waits = 'nothing', not_before = NULL
+                  WHERE waits = 'until' AND (not_before <= ?1 OR not_before > ?1 + ?2)",
+            )?
+            .execute((now.0, WAIT_MAX_MS))?)
+    }
+
+    /// The earliest moment an item of the destination waits for.
+    pub fn next_wake(&self, destination: DestinationId) -> Result<Option<Timestamp>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT min(not_before) FROM item WHERE waits = 'until' AND destination = ?1")?;
+        Ok(statement.query_row([destination.0], |row| row.get::<_, Option<i64>>(0))?.map(Timestamp))
+    }
+
+    /// Frees items of a destination that waited for keys, or for a token.
+    pub fn wake_waiting(&self, destination: DestinationId, waits: Waits) -> Result<usize, StoreError> {
+        let word = match waits {
+            Waits::Unlock => "unlock",
+            Waits::Token => "token",
+            Waits::Nothing | Waits::Until(_) | Waits::Item(_) => return Ok(0),
+        };
+        Ok(self
+            .connection
+            .prepare_cached(
+                "UPDATE item SET waits = 'nothing' WHERE destination = ?1 AND waits = ?2 AND state = 'active'",
+            )?
+            .execute((destination.0, word))?)
+    }
+
+    /// Frees the items that wait for `item`: it is done, or will not come.
+    pub(crate) fn wake_followers(&self, item: ItemId) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "UPDATE item SET waits = 'nothing', waits_item = NULL WHERE waits = 'item' AND waits_item = ?1",
+            )?
+            .execute([item.0])?;
+        Ok(())
+    }
+}

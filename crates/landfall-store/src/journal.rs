@@ -1,0 +1,373 @@
+//! Opening, reading and writing the file.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use landfall_env::{Blocking, Env, Sabotage, Steps};
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
+
+use crate::{StoreError, schema};
+
+/// How to open a journal.
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    /// The file. Its folder must exist.
+    pub path: PathBuf,
+    /// Name of a registered SQLite VFS; `None` for the platform's.
+    pub vfs: Option<String>,
+    /// Compare the whole file with the schema's rules before trusting it. Costs about 5 ms per MB.
+    pub check: bool,
+    /// Only look: nothing is created, migrated or written.
+    pub read_only: bool,
+}
+
+/// Told when a writer has to wait for another process for more than a moment.
+pub type WaitNotice = Arc<dyn Fn(Option<u32>) + Send + Sync>;
+
+/// The journal. Clones share one connection.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: JournalOptions,
+    blocking: Blocking,
+    steps: Steps,
+    connection: Mutex<Option<Connection>>,
+    /// Writes that will be part of the next turn.
+    queue: Mutex<VecDeque<Box<dyn QueuedWrite>>>,
+    /// Held by whoever carries out a turn. Fair, so every writer gets to lead or is served by a leader.
+    turn: tokio::sync::Mutex<()>,
+    notice: Mutex<Option<WaitNotice>>,
+}
+
+/// A write inside a turn's transaction, and the promise to tell its caller.
+trait QueuedWrite: Send {
+    fn run(&mut self, tx: &Tx<'_>) -> bool;
+    fn settle(self: Box<Self>, committed: Result<(), &StoreError>);
+}
+
+struct Queued<T, F> {
+    write: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send> QueuedWrite for Queued<T, F> {
+    fn run(&mut self, tx: &Tx<'_>) -> bool {
+        let write = self.write.take().expect("a queued write runs once");
+        let outcome = self.outcome.insert(write(tx));
+        outcome.is_ok()
+    }
+
+    fn settle(mut self: Box<Self>, committed: Result<(), &StoreError>) {
+        let outcome = match (self.outcome.take(), committed) {
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(again(error)),
+            (None, Ok(())) => unreachable!("a committed turn ran every write in it"),
+        };
+        // The caller may have gone; what it asked for is durable all the same.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// The same error for another caller of one turn.
+fn again(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Damaged { path, detail } => StoreError::Damaged { path: path.clone(), detail: detail.clone() },
+        StoreError::Newer { found, known } => StoreError::Newer { found: *found, known: *known },
+        StoreError::Full => StoreError::Full,
+        StoreError::Suspended => StoreError::Suspended,
+        StoreError::LostLease(item) => StoreError::LostLease(*item),
+        StoreError::NoSuchItem(item) => StoreError::NoSuchItem(*item),
+        StoreError::ReadOnly(detail) => StoreError::ReadOnly(detail.clone()),
+        StoreError::Sqlite(error) => StoreError::ReadOnly(error.to_string()),
+    }
+}
+
+/// A transaction, or a consistent view. The journal's whole vocabulary is methods of this type.
+pub struct Tx<'c> {
+    pub(crate) connection: &'c Connection,
+    pub(crate) steps: &'c Steps,
+}
+
+enum Turn {
+    Settled,
+    /// Another process is writing.
+    Busy(VecDeque<Box<dyn QueuedWrite>>),
+}
+
+impl Journal {
+    /// Opens the file, creating and migrating it as needed.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`]: set the file aside, rebuild from the vault. [`StoreError::Newer`]: use the newer
+    /// Landfall. [`StoreError::Full`], [`StoreError::ReadOnly`]: mend the disk, or open read-only.
+    pub async fn open(options: JournalOptions, env: &Env) -> Result<Self, StoreError> {
+        let inner = Arc::new(Inner {
+            options,
+            blocking: env.blocking,
+            steps: env.steps.clone(),
+            connection: Mutex::new(None),
+            queue: Mutex::default(),
+            turn: tokio::sync::Mutex::new(()),
+            notice: Mutex::default(),
+        });
+        let journal = Self { inner };
+        journal.resume().await?;
+        Ok(journal)
+    }
+
+    /// Says whom to tell when another process holds the journal for long.
+    pub fn on_wait(&self, notice: WaitNotice) {
+        *lock(&self.inner.notice) = Some(notice);
+    }
+
+    /// Closes the file: when this returns no statement runs and no lock is held. Writes that were already queued are
+    /// committed first; calls made later fail with [`StoreError::Suspended`].
+    pub async fn suspend(&self) {
+        let _turn = self.inner.turn.lock().await;
+        lock(&self.inner.connection).take();
+    }
+
+    /// Opens the file again after [`Journal::suspend`].
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub async fn resume(&self) -> Result<(), StoreError> {
+        let mut waited = Wait::default();
+        loop {
+            let inner = Arc::clone(&self.inner);
+            let opened = self.inner.blocking.run(move || inner.connect()).await;
+            match opened {
+                Err(StoreError::Sqlite(error)) if is_busy(&error) => waited.pause(&self.inner).await,
+                other => return other,
+            }
+        }
+    }
+
+    /// Runs `view` on a consistent state of the journal.
+    ///
+    /// # Errors
+    /// What `view` returns, and damage.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        view: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        self.inner
+            .blocking
+            .run(move || {
+                let guard = lock(&inner.connection);
+                let connection = guard.as_ref().ok_or(StoreError::Suspended)?;
+                connection.execute_batch("BEGIN").map_err(|error| inner.sorted(error.into()))?;
+                let result = view(&Tx { connection, steps: &inner.steps });
+                let _ = connection.execute_batch("COMMIT");
+                result.map_err(|error| inner.sorted(error))
+            })
+            .await
+    }
+
+    /// Runs `write` in a transaction, together with whatever other writes are waiting. When this returns `Ok`, all that
+    /// `write` did is durable; on `Err` nothing of it happened. If the future is dropped, `write` may still happen.
+    ///
+    /// Waits for as long as another process is writing; [`Journal::on_wait`] says who is told.
+    ///
+    /// # Errors
+    /// What `write` returns, and what the disk does.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, mut answer) = oneshot::channel();
+        lock(&self.inner.queue).push_back(Box::new(Queued { write: Some(write), outcome: None, reply }));
+        let _turn = self.inner.turn.lock().await;
+        if let Ok(outcome) = answer.try_recv() {
+            return outcome.map_err(|error| self.inner.sorted(error));
+        }
+        let mut waited = Wait::default();
+        loop {
+            let inner = Arc::clone(&self.inner);
+            match self.inner.blocking.run(move || inner.take_turn()).await {
+                Turn::Settled => break,
+                Turn::Busy(queue) => {
+                    // The writes stay at the head of the queue even if this caller is dropped while it waits.
+                    let mut waiting = lock(&self.inner.queue);
+                    for write in queue.into_iter().rev() {
+                        waiting.push_front(write);
+                    }
+                }
+            }
+            waited.pause(&self.inner).await;
+        }
+        answer.try_recv().unwrap_or(Err(StoreError::Suspended)).map_err(|error| self.inner.sorted(error))
+    }
+}
+
+/// Patience with another process that is writing.
+#[derive(Default)]
+struct Wait {
+    pauses: u32,
+    waited: Duration,
+    told: bool,
+}
+
+impl Wait {
+    async fn pause(&mut self, inner: &Inner) {
+        let pause = Duration::from_millis(1 << self.pauses.min(6));
+        self.pauses += 1;
+        tokio::time::sleep(pause).await;
+        self.waited += pause;
+        if self.waited >= Duration::from_secs(2) && !self.told {
+            self.told = true;
+            let holder = inner.read_holder();
+            if let Some(notice) = lock(&inner.notice).as_ref() {
+                notice(holder);
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn connect(&self) -> Result<(), StoreError> {
+        let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if self.options.read_only {
+            flags |= OpenFlags::SQLITE_OPEN_READ_ONLY;
+        } else {
+            flags |= OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        }
+        let path = &self.options.path;
+        let opened = match &self.options.vfs {
+            Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str()),
+            None => Connection::open_with_flags(path, flags),
+        };
+        let connection = opened.map_err(|error| self.sorted(error.into()))?;
+        self.prepare(&connection).map_err(|error| self.sorted(error))?;
+        *lock(&self.connection) = Some(connection);
+        Ok(())
+    }
+
+    fn prepare(&self, connection: &Connection) -> Result<(), StoreError> {
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.set_prepared_statement_cache_capacity(128);
+        let synchronous = if self.steps.sabotaged(Sabotage::SkipJournalSync) { "OFF" } else { "FULL" };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        if self.options.read_only {
+            let found = schema::version(connection)?;
+            if found != schema::VERSION {
+                return Err(StoreError::Newer { found, known: schema::VERSION });
+            }
+        } else {
+            let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+            if mode != "wal" && mode != "memory" {
+                return Err(StoreError::ReadOnly(format!("SQLite keeps it in `{mode}` mode instead of WAL")));
+            }
+            if schema::version(connection)? != schema::VERSION {
+                connection.execute_batch("BEGIN IMMEDIATE")?;
+                if let Err(error) = schema::migrate(connection) {
+                    let _ = connection.execute_batch("ROLLBACK");
+                    return Err(error);
+                }
+                connection.execute_batch("COMMIT")?;
+            }
+        }
+        if self.options.check {
+            let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            if verdict != "ok" {
+                return Err(StoreError::Damaged { path: self.options.path.clone(), detail: verdict });
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out everything that is queued, as one transaction.
+    fn take_turn(&self) -> Turn {
+        let mut queue = std::mem::take(&mut *lock(&self.queue));
+        if queue.is_empty() {
+            return Turn::Settled;
+        }
+        let guard = lock(&self.connection);
+        let Some(connection) = guard.as_ref() else {
+            settle(queue, Err(&StoreError::Suspended));
+            return Turn::Settled;
+        };
+        match connection.execute_batch("BEGIN IMMEDIATE") {
+            Ok(()) => {}
+            Err(error) if is_busy(&error) => return Turn::Busy(queue),
+            Err(error) => {
+                settle(queue, Err(&self.sorted(error.into())));
+                return Turn::Settled;
+            }
+        }
+        self.write_holder();
+        let committed = self.run_all(connection, &mut queue);
+        if committed.is_err() && !connection.is_autocommit() {
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        drop(guard);
+        settle(queue, committed.as_ref().map(|()| ()).map_err(|error| error));
+        Turn::Settled
+    }
+
+    fn run_all(&self, connection: &Connection, queue: &mut VecDeque<Box<dyn QueuedWrite>>) -> Result<(), StoreError> {
+        let tx = Tx { connection, steps: &self.steps };
+        for write in queue.iter_mut() {
+            connection.execute_batch("SAVEPOINT one")?;
+            let undo = if write.run(&tx) { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
+            connection.execute_batch(undo)?;
+        }
+        self.steps.reached("journal.commit");
+        connection.execute_batch("COMMIT")?;
+        self.steps.reached("journal.committed");
+        Ok(())
+    }
+
+    /// Notes beside the journal which process writes, so that one that has to wait can say for whom. A hint only.
+    fn write_holder(&self) {
+        if self.options.vfs.is_none() {
+            let text = format!("{:<10}\n", std::process::id());
+            let path = self.options.path.with_extension("writer");
+            let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
+            if let Ok(mut file) = file {
+                let _ = std::io::Write::write_all(&mut file, text.as_bytes());
+            }
+        }
+    }
+
+    fn read_holder(&self) -> Option<u32> {
+        std::fs::read_to_string(self.options.path.with_extension("writer")).ok()?.trim().parse().ok()
+    }
+
+    fn sorted(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Sqlite(error) => StoreError::from_sqlite(error, &self.options.path),
+            StoreError::Damaged { detail, .. } => StoreError::Damaged { path: self.options.path.clone(), detail },
+            other => other,
+        }
+    }
+}
+
+fn settle(queue: VecDeque<Box<dyn QueuedWrite>>, committed: Result<(), &StoreError>) {
+    for write in queue {
+        write.settle(committed);
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode as Sql;
+    matches!(error.sqlite_error_code(), Some(Sql::DatabaseBusy | Sql::DatabaseLocked))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic inside a closure has rolled its transaction back or never begun one; the connection is sound.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,219 @@
+//! Where sources are: roots that were given, and places below them.
+
+use landfall_core::{Class, ItemId, Timestamp};
+use rusqlite::OptionalExtension as _;
+
+use crate::{DestinationId, SourceIdentity, StoreError, Tx};
+
+/// A root's number in its journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RootId(pub i64);
+
+/// A folder or file that a person named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// Its number.
+    pub id: RootId,
+    /// Where its contents go.
+    pub destination: DestinationId,
+    /// Its absolute path, as bytes.
+    pub path: Vec<u8>,
+    /// Its last segment: the first segment of every place restored from it.
+    pub name: Vec<u8>,
+    /// Tells it from roots of the same name on other devices.
+    pub tag: Vec<u8>,
+}
+
+/// A file found below a root.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Below the root, segments joined by `/`.
+    pub path: Vec<u8>,
+    /// What was seen of it.
+    pub identity: SourceIdentity,
+    /// Its class.
+    pub class: Class,
+    /// Name of its media kind.
+    pub kind: String,
+    /// Collection it goes to.
+    pub album: String,
+    /// Smaller is sooner.
+    pub priority: i64,
+}
+
+/// What became of an offer, or would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfferOutcome {
+    /// The vault has this very file.
+    Unchanged,
+    /// It was looked at in this very state, and not taken.
+    Skipped,
+    /// An item is seeing to it already.
+    Queued(ItemId),
+    /// An item was blocked over it, and is tried again.
+    Retried(ItemId),
+    /// It is new, or has changed. After [`Tx::offer`]: it was taken in charge as this item.
+    New(Option<ItemId>),
+}
+
+struct PlaceRow {
+    identity: Option<SourceIdentity>,
+    skipped: bool,
+    item: Option<ItemId>,
+}
+
+impl Tx<'_> {
+    /// The root at a path, created if it is new.
+    pub fn root_at(
+        &self,
+        destination: DestinationId,
+        path: &[u8],
+        name: &[u8],
+        tag: &[u8],
+    ) -> Result<Root, StoreError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO root (destination, path, name, tag) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (destination, path) DO NOTHING",
+            )?
+            .execute((destination.0, path, name, tag))?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT id, destination, path, name, tag FROM root WHERE destination = ?1 AND path = ?2")?;
+        Ok(statement.query_row((destination.0, path), read_root)?)
+    }
+
+    /// The root of that number.
+    pub fn root(&self, id: RootId) -> Result<Root, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT id, destination, path, name, tag FROM root WHERE id = ?1")?;
+        Ok(statement.query_row([id.0], read_root)?)
+    }
+
+    /// What [`Tx::offer`] would do with a file, without doing it. Needs no content of the file.
+    pub fn look(&self, root: RootId, path: &[u8], identity: &SourceIdentity) -> Result<OfferOutcome, StoreError> {
+        let Some(place) = self.place(root, path)? else { return Ok(OfferOutcome::New(None)) };
+        if let Some(item) = place.item {
+            return Ok(match self.item_state_word(item)?.as_str() {
+                "blocked" => OfferOutcome::Retried(item),
+                _ => OfferOutcome::Queued(item),
+            });
+        }
+        Ok(match place.identity {
+            Some(known) if known == *identity && place.skipped => OfferOutcome::Skipped,
+            Some(known) if known == *identity => OfferOutcome::Unchanged,
+            _ => OfferOutcome::New(None),
+        })
+    }
+
+    /// Takes a file in charge, unless the vault has it as it is or an item is seeing to it. Two processes that offer one
+    /// file make one item.
+    pub fn offer(&self, root: &Root, offer: &Offer, now: Timestamp) -> Result<OfferOutcome, StoreError> {
+        match self.look(root.id, &offer.path, &offer.identity)? {
+            OfferOutcome::Retried(item) => {
+                self.retry(item, now)?;
+                Ok(OfferOutcome::Retried(item))
+            }
+            OfferOutcome::New(_) | OfferOutcome::Skipped => {
+                let item = self.insert_item(root, offer, now)?;
+                self.connection
+                    .prepare_cached(
+                        "INSERT INTO place (root, path, item) VALUES (?1, ?2, ?3) ON CONFLICT (root, path) DO UPDATE SET item = ?3",
+                    )?
+                    .execute((root.id.0, &offer.path, item.0))?;
+                Ok(OfferOutcome::New(Some(item)))
+            }
+            settled => Ok(settled),
+        }
+    }
+
+    /// Notes that a file was looked at and is not to be taken, so that the next scan need not read it.
+    pub fn skip_place(
+        &self,
+        root: RootId,
+        path: &[u8],
+        identity: &SourceIdentity,
+        why: &str,
+    ) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO place (root, path, size, device, inode, modified_ns, changed_ns, skipped)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT (root, path) DO UPDATE SET size = ?3, device = ?4, inode = ?5, modified_ns = ?6, changed_ns = ?7,
+                        skipped = ?8, digest = NULL
+                 WHERE item IS NULL",
+            )?
+            .execute((
+                root.0,
+                path,
+                identity.size,
+                identity.device,
+                identity.inode,
+                identity.modified_ns,
+                identity.changed_ns,
+                why,
+            ))?;
+        Ok(())
+    }
+
+    /// Notes that the vault has a place's content.
+    pub(crate) fn settle_place(
+        &self,
+        root: RootId,
+        path: &[u8],
+        identity: &SourceIdentity,
+        digest: &[u8],
+    ) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "UPDATE place SET size = ?3, device = ?4, inode = ?5, modified_ns = ?6, changed_ns = ?7, digest = ?8,
+                        skipped = NULL, item = NULL
+                  WHERE root = ?1 AND path = ?2",
+            )?
+            .execute((
+                root.0,
+                path,
+                identity.size,
+                identity.device,
+                identity.inode,
+                identity.modified_ns,
+                identity.changed_ns,
+                digest,
+            ))?;
+        Ok(())
+    }
+
+    pub(crate) fn free_place_of(&self, item: ItemId) -> Result<(), StoreError> {
+        self.connection.prepare_cached("UPDATE place SET item = NULL WHERE item = ?1")?.execute([item.0])?;
+        Ok(())
+    }
+
+    fn place(&self, root: RootId, path: &[u8]) -> Result<Option<PlaceRow>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT size, device, inode, modified_ns, changed_ns, skipped IS NOT NULL, item FROM place WHERE root = ?1 AND path = ?2",
+        )?;
+        let row = statement.query_row((root.0, path), |row| {
+            let identity = match row.get::<_, Option<i64>>(0)? {
+                None => None,
+                Some(size) => Some(SourceIdentity {
+                    size,
+                    device: row.get(1)?,
+                    inode: row.get(2)?,
+                    modified_ns: row.get(3)?,
+                    changed_ns: row.get(4)?,
+                }),
+            };
+            Ok(PlaceRow { identity, skipped: row.get(5)?, item: row.get::<_, Option<i64>>(6)?.map(ItemId) })
+        });
+        Ok(row.optional()?)
+    }
+}
+
+fn read_root(row: &rusqlite::Row<'_>) -> rusqlite::Result<Root> {
+    Ok(Root {
+        id: RootId(row.get(0)?),
+        destination: DestinationId(row.get(1)?),
+        path: row.get(2)?,
+        name: row.get(3)?,
+        tag: row.get(4)?,
+    })
+}
