@@ -1,0 +1,7 @@
+use crate::{
+    Metadata,
+    source::{Fault, Source},
+};
+pub(crate) fn read(_source: &mut Source<'_>, _metadata: &mut Metadata) -> Result<(), Fault> {
+    Ok(())
+}
