@@ -1,5 +1,5 @@
 use crate::{
-    MediaKind, jpeg,
+    MediaKind, jpeg, quicktime,
     source::{Fault, Source},
     tiff::{self, Block, Entry},
 };
@@ -9,6 +9,9 @@ use crate::{
 pub(crate) fn find(source: &mut Source<'_>, kind: MediaKind, edge: u32) -> Result<Option<(u64, u64)>, Fault> {
     if kind == MediaKind::Raf {
         return of_raf(source).map(Some);
+    }
+    if kind == MediaKind::Cr3 {
+        return quicktime::cr3_preview(source);
     }
     let block = Block::new(source, 0, source.length())?;
     let mut best = None;

@@ -151,7 +151,7 @@ fn decoder_of(source: &mut Source<'_>, kind: MediaKind, limits: &ThumbnailLimits
         Jpeg => Ok(Decoder::Jpeg),
         Png => Ok(Decoder::Png),
         WebP => Ok(Decoder::WebP),
-        Dng | Cr2 | Nef | Arw | Orf | Rw2 | Raf => {
+        Dng | Cr2 | Cr3 | Nef | Arw | Orf | Rw2 | Raf => {
             let (at, length) = preview::find(source, kind, limits.edge)?.ok_or(NoThumbnail::Unsupported)?;
             source.show(at, length);
             Ok(Decoder::Jpeg)
