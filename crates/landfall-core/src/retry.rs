@@ -45,6 +45,8 @@ pub enum Gate {
     Shut {
         /// Monotonic time of the next probe.
         until: Duration,
+        /// Monotonic time of the last failure.
+        last: Duration,
         /// Monotonic time of the first failure of this outage.
         since: Duration,
         /// Failures of this outage.
@@ -63,11 +65,24 @@ impl Gate {
         let (since, failures) = match *self {
             Self::Open => (now, 1),
             // Several requests were under way when it went away: they are one failure, not many.
-            Self::Shut { until, since, failures } if now < until => (since, failures),
+            Self::Shut { last, since, failures, .. } if now < last + policy.base => (since, failures),
             Self::Shut { since, failures, .. } => (since, failures.saturating_add(1)),
         };
         let pause = policy.delay(failures, fraction).max(retry_after.unwrap_or_default());
-        *self = Self::Shut { until: now + pause, since, failures };
+        *self = Self::Shut { until: now + pause, last: now, since, failures };
+    }
+
+    /// Lets a request pass, or says until when it must wait. While the destination is away, the request that passes
+    /// keeps the others back for `probe`: long enough to see what becomes of it.
+    pub fn pass(&mut self, now: Duration, probe: Duration) -> Result<(), Duration> {
+        match self {
+            Self::Shut { until, .. } if now < *until => Err(*until),
+            Self::Shut { until, .. } => {
+                *until = now + probe;
+                Ok(())
+            }
+            Self::Open => Ok(()),
+        }
     }
 
     /// When the next request may go; `None` if now.
@@ -109,7 +124,7 @@ mod tests {
         for _ in 0..4 {
             gate.on_failure(&policy, now, None, 1.0);
         }
-        assert_eq!(gate, Gate::Shut { until: now + policy.base, since: now, failures: 1 });
+        assert_eq!(gate, Gate::Shut { until: now + policy.base, last: now, since: now, failures: 1 });
     }
 
     #[test]

@@ -159,3 +159,31 @@ impl Tx<'_> {
         Ok(())
     }
 }
+
+impl Tx<'_> {
+    /// Whether a claim could find anything now. Reads only.
+    pub fn has_work(&self, destination: DestinationId, now: Timestamp) -> Result<bool, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class IN ('photo', 'video') AND state = 'active'
+                               AND waits = 'nothing' AND worker IS NULL)
+                 OR EXISTS (SELECT 1 FROM item WHERE waits = 'until' AND (not_before <= ?2 OR not_before > ?2 + ?3))",
+        )?;
+        Ok(statement.query_row((destination.0, now.0, WAIT_MAX_MS), |row| row.get(0))?)
+    }
+
+    /// Of these leases, the items that are not held any more.
+    pub fn lost(&self, leases: &[Lease]) -> Result<Vec<ItemId>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM item WHERE id = ?1 AND worker = ?2 AND generation = ?3)")?;
+        let mut lost = Vec::new();
+        for lease in leases {
+            let held: bool =
+                statement.query_row((lease.item.0, &lease.worker, lease.generation.0), |row| row.get(0))?;
+            if !held {
+                lost.push(lease.item);
+            }
+        }
+        Ok(lost)
+    }
+}

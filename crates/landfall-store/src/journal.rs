@@ -98,6 +98,13 @@ pub struct Tx<'c> {
     pub(crate) steps: &'c Steps,
 }
 
+impl Tx<'_> {
+    /// Whether a test has taken this safety measure away.
+    pub fn sabotaged(&self, sabotage: Sabotage) -> bool {
+        self.steps.sabotaged(sabotage)
+    }
+}
+
 enum Turn {
     Settled,
     /// Another process is writing.
@@ -333,7 +340,7 @@ impl Inner {
 
     /// Notes beside the journal which process writes, so that one that has to wait can say for whom. A hint only.
     fn write_holder(&self) {
-        if self.options.vfs.is_none() {
+        if self.options.vfs.is_none() && self.options.path.as_os_str() != ":memory:" {
             let text = format!("{:<10}\n", std::process::id());
             let path = self.options.path.with_extension("writer");
             let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);

@@ -133,11 +133,14 @@ impl Tx<'_> {
     }
 
     pub(crate) fn insert_object(&self, item: &Item, object: &PlannedObject) -> Result<(), StoreError> {
+        // The plan is the intent to open as well: one durable commit for both.
+        let no_intent = self.steps.sabotaged(landfall_env::Sabotage::NoIntentRow);
+        let intent = if no_intent { ObjectState::Absent } else { ObjectState::Opening };
         let id: i64 = self
             .connection
             .prepare_cached(
                 "INSERT INTO object (item, destination, role, revision, object_key, header, plain_size, size, part_size, sealed, state)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'absent') RETURNING id",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING id",
             )?
             .query_row(
                 (
@@ -151,6 +154,7 @@ impl Tx<'_> {
                     object.plan.size() as i64,
                     object.plan.part_size() as i64,
                     &object.sealed,
+                    intent.as_str(),
                 ),
                 |row| row.get(0),
             )?;

@@ -82,6 +82,14 @@ impl Tx<'_> {
         Ok(statement.query_row((destination.0, path), read_root)?)
     }
 
+    /// The root at a path, if it is known.
+    pub fn find_root(&self, destination: DestinationId, path: &[u8]) -> Result<Option<Root>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT id, destination, path, name, tag FROM root WHERE destination = ?1 AND path = ?2")?;
+        Ok(statement.query_row((destination.0, path), read_root).optional()?)
+    }
+
     /// The root of that number.
     pub fn root(&self, id: RootId) -> Result<Root, StoreError> {
         let mut statement =

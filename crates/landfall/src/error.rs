@@ -1,0 +1,108 @@
+//! How the engine fails.
+
+use std::{io, path::PathBuf};
+
+use landfall_core::{Code, Failure};
+use landfall_store::StoreError;
+
+/// Why a call failed as a whole. What goes wrong with one item is on that item instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The journal: see [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The destination: the failure says what to do.
+    #[error("{0}")]
+    Destination(Failure),
+    /// A folder or file of ours cannot be used.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// No key is at hand.
+    #[error("the keys of this vault are locked")]
+    Locked,
+    /// The password does not open the vault.
+    #[error("the password does not open this vault")]
+    WrongPassword,
+    /// The recovery key does not open the vault.
+    #[error("the recovery key does not open this vault")]
+    WrongRecoveryKey,
+    /// The vault has no keys: nothing was ever backed up to it.
+    #[error("this vault has no keys: nothing has been backed up to it")]
+    NoKeys,
+    /// What the vault says does not hold together.
+    #[error("the vault's answer does not hold together: {0}")]
+    Tampered(String),
+    /// The caller asks for something that cannot be.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Error {
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(StoreError::Damaged { .. }) => "journal-damaged",
+            Self::Store(StoreError::Newer { .. }) => "journal-newer",
+            Self::Store(StoreError::Full) => "home-full",
+            Self::Store(StoreError::ReadOnly(_)) => "home-read-only",
+            Self::Store(StoreError::NoSuchItem(_)) => "no-such-item",
+            Self::Store(_) => "internal",
+            Self::Destination(failure) => failure.code.as_str(),
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull => "home-full",
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "not-permitted",
+                io::ErrorKind::NotFound => "not-found",
+                _ => "io",
+            },
+            Self::Locked => "locked",
+            Self::WrongPassword => "wrong-password",
+            Self::WrongRecoveryKey => "wrong-recovery-key",
+            Self::NoKeys => "no-keys",
+            Self::Tampered(_) => "tampered",
+            Self::Invalid(_) => "invalid",
+        }
+    }
+
+    /// What to do about it, without a full stop.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Store(StoreError::Damaged { .. }) => {
+                "run the command again with the vault at hand: the journal is set aside and rebuilt".to_owned()
+            }
+            Self::Store(StoreError::Newer { .. }) => "use the newer version of landfall".to_owned(),
+            Self::Store(StoreError::Full) => Code::HomeFull.advice().to_owned(),
+            Self::Store(StoreError::ReadOnly(_)) => {
+                "make the home writable, or choose another with `--home`; `status`, `ls` and `restore` work without"
+                    .to_owned()
+            }
+            Self::Store(StoreError::NoSuchItem(_)) => "`landfall status` lists the items".to_owned(),
+            Self::Store(_) => "this is a bug, or a broken disk; `landfall doctor` tells more".to_owned(),
+            Self::Destination(failure) => failure.code.advice().to_owned(),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "free space on that disk, then run the command again".to_owned()
+            }
+            Self::Io { .. } => "check that the path exists and may be used".to_owned(),
+            Self::Locked => Code::Locked.advice().to_owned(),
+            Self::WrongPassword => "try again, or use the recovery key with `--recovery-key-file`".to_owned(),
+            Self::WrongRecoveryKey => "check the words, or use the password".to_owned(),
+            Self::NoKeys => "check the address; `landfall backup` makes a new vault".to_owned(),
+            Self::Tampered(_) => Code::Tampered.advice().to_owned(),
+            Self::Invalid(_) => "`landfall help` shows the usage".to_owned(),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Destination(failure)
+    }
+}

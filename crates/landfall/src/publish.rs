@@ -1,0 +1,211 @@
+//! Telling the vault: freeze the register body, send exactly those bytes, add places to contents it has.
+
+use bytes::Bytes;
+use landfall_core::{Code, Failure, Remedy, Role};
+use landfall_crypto::{FileKey, StreamHeader, seal_blob, wrap_key};
+use landfall_protocol::{
+    FileRecord, MagicMetadata, MagicUpdate, MagicUpdates, NewCollection, NewFile, SealedMetadata, SealedObject,
+};
+use landfall_store::{Object, SeenPlace, StoredCollection};
+use landfall_transport::vault::answer::{MagicUpdated, Registered};
+
+use crate::{
+    Progress,
+    drive::{Drive, Halt, Present, place_of},
+    recipes::vault::{index, places},
+};
+
+impl Drive {
+    /// Builds the register body and freezes it.
+    pub(crate) async fn freeze(&mut self, present: &Present) -> Result<(), Halt> {
+        let session = self.session.inner.clone();
+        let env = self.engine.env.clone();
+        let collection = self.collection(&present.item.album).await?;
+        let collection_key = session.collection_key(collection.id, &collection.encrypted_key, &collection.nonce)?;
+        let key = session.open_file_key(present.item.file_key.as_deref().unwrap_or_default())?;
+        let wrapped = wrap_key(&collection_key, env.random.array(), &key);
+        let digest = index::digest(present.item.digest.as_deref().unwrap_or_default())?;
+        let (metadata, metadata_header) = present.item.metadata.clone().unwrap_or_default();
+        let place = self.place_to_add(present).await?.unwrap_or_else(|known| known);
+        let body = NewFile {
+            collection_id: collection.id,
+            encrypted_key: wrapped.ciphertext.to_vec().into(),
+            key_decryption_nonce: wrapped.nonce.to_vec().into(),
+            file: sealed_object(find(present, Role::File)?),
+            thumbnail: sealed_object(find(present, Role::Thumbnail)?),
+            metadata: SealedMetadata { encrypted_data: metadata.into(), decryption_header: metadata_header.into() },
+            pub_magic_metadata: if present.item.no_thumbnail {
+                Some(self.seal_magic(&key, 1, 1, br#"{"noThumb":true}"#)?)
+            } else {
+                None
+            },
+            magic_metadata: Some(self.seal_places(&key, 1, &places::Places::with(&present.root, &place))?),
+            content_tag: Some(landfall_crypto::content_tag(&session.tags, &digest).to_vec().into()),
+        };
+        let body = serde_json::to_vec(&body).expect("a register body is plain data");
+        self.reached("register.built");
+        self.write(move |tx, lease, now| tx.frozen(lease, &body, now)).await?;
+        self.reached("register.frozen");
+        Ok(())
+    }
+
+    /// Sends the frozen body. Harmless when done twice, so a lost answer means to send it again.
+    pub(crate) async fn register(&mut self, present: &Present) -> Result<(), Halt> {
+        let frozen = present.item.body.clone().unwrap_or_default();
+        let sent: NewFile = serde_json::from_slice(&frozen)
+            .map_err(|_| Failure::new(Remedy::NewRevision, Code::BadAnswer, "the frozen body cannot be read"))?;
+        let answer = self.session.inner.remote.register(Bytes::from(frozen), &sent).await;
+        self.reached("register.answered");
+        let record = match answer {
+            Ok(Registered::Done(record)) => record.id,
+            // An older state of this journal registered it: the record is ours.
+            Ok(Registered::ContentExists(record)) if record.file.file.object_key == sent.file.object_key => record.id,
+            Ok(Registered::ContentExists(record)) => {
+                let winner = record.id;
+                return self.write(move |tx, lease, now| tx.link_to(lease, winner, now)).await;
+            }
+            Err(failure) if matches!(failure.remedy, Remedy::Reopen) => {
+                // The vault lost an object it had: everything is to be uploaded again.
+                let why = failure.message.clone();
+                return Err(Failure::new(Remedy::NewRevision, failure.code, why).into());
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        self.uploaded = true;
+        let place = self.place_to_add(present).await?.unwrap_or_else(|known| known);
+        self.write(move |tx, lease, now| {
+            tx.published(lease, record, now)?;
+            tx.finish(lease, &place, now)
+        })
+        .await?;
+        self.reached("register.committed");
+        self.done(present);
+        Err(Halt::LeaseGone)
+    }
+
+    /// Adds this item's place to a content that the vault has already.
+    pub(crate) async fn link(&mut self, present: &Present) -> Result<(), Halt> {
+        let record = present.item.record.unwrap_or_default();
+        let place = match self.place_to_add(present).await? {
+            // The record says so already.
+            Err(known) => known,
+            Ok(place) => {
+                self.add_place(present, record, &place).await?;
+                place
+            }
+        };
+        self.write(move |tx, lease, now| tx.finish(lease, &place, now)).await?;
+        self.reached("link.committed");
+        self.done(present);
+        Err(Halt::LeaseGone)
+    }
+
+    async fn add_place(&mut self, present: &Present, id: i64, place: &SeenPlace) -> Result<(), Halt> {
+        let session = self.session.inner.clone();
+        let Some(record) = session.remote.file(id).await?.filter(|record| !record.is_deleted) else {
+            self.write(move |tx, lease, now| tx.unlink(lease, id, now)).await?;
+            return Err(Failure::new(Remedy::Ask, Code::NoSuchUpload, "the record was removed from the vault").into());
+        };
+        let key = self.key_of(&record).await?;
+        let content = index::content_of(&record, &key)?;
+        if Some(content.digest.as_slice()) != present.item.digest.as_deref() {
+            return Err(Failure::new(Remedy::Block, Code::Tampered, "the vault's record is of another content").into());
+        }
+        let mut all = places::Places::open(&record, &key)?;
+        if !all.add(&present.root, place) {
+            return Ok(());
+        }
+        let version = record.file.magic_metadata.as_ref().map_or(1, |magic| magic.version);
+        let update = MagicUpdate { id, magic_metadata: self.seal_places(&key, version, &all)? };
+        match session.remote.magic_update(&MagicUpdates { metadata_list: vec![update] }).await {
+            Ok(MagicUpdated::Done) => {
+                self.reached("link.answered");
+                Ok(())
+            }
+            Ok(MagicUpdated::VersionMismatch) => {
+                Err(Failure::new(Remedy::Ask, Code::AnswerLost, "another device changed the record").into())
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    pub(crate) async fn finish(&mut self, present: &Present) -> Result<(), Halt> {
+        let place = self.place_to_add(present).await?.unwrap_or_else(|known| known);
+        self.write(move |tx, lease, now| tx.finish(lease, &place, now)).await?;
+        self.done(present);
+        Err(Halt::LeaseGone)
+    }
+
+    fn done(&self, present: &Present) {
+        let bytes = present.item.identity.map_or(0, |identity| identity.size as u64);
+        let place = place_of(present);
+        self.observer.saw(Progress::Done { item: self.lease.item, place, uploaded: self.uploaded, bytes });
+    }
+
+    /// This item's place with the version that makes it the present one; `Err` with what the record says already if
+    /// nothing is to be added.
+    async fn place_to_add(&self, present: &Present) -> Result<Result<SeenPlace, SeenPlace>, Halt> {
+        let (destination, record) = (present.item.destination, present.item.record);
+        let (tag, path) = (present.root.tag.clone(), present.item.path.clone());
+        let modified_ns = present.item.identity.unwrap_or_default().modified_ns;
+        let newest = {
+            let (tag, path) = (tag.clone(), path.clone());
+            self.engine.journal.read(move |tx| tx.newest_at(destination, &tag, &path)).await?
+        };
+        let version = match newest {
+            Some((id, place)) if Some(id) == record && place.modified_ns == modified_ns => return Ok(Err(place)),
+            Some((_, place)) => place.version + 1,
+            None => 1,
+        };
+        Ok(Ok(SeenPlace { tag, path, modified_ns, version }))
+    }
+
+    /// The collection of that name, made if the vault has none.
+    async fn collection(&self, name: &str) -> Result<StoredCollection, Halt> {
+        let session = self.session.inner.clone();
+        let (destination, wanted) = (session.destination, name.to_owned());
+        if let Some(known) = self.engine.journal.read(move |tx| tx.collection_named(destination, &wanted)).await? {
+            return Ok(known);
+        }
+        let env = &self.engine.env;
+        let new = index::new_collection(env, &session, name);
+        let new: NewCollection = new;
+        let made = session.remote.create_collection(&new).await?;
+        let stored = index::open_collection(&session, &made)?;
+        if stored.name != name {
+            return Err(Failure::new(Remedy::Block, Code::Tampered, "the vault answered with another collection").into());
+        }
+        let kept = stored.clone();
+        self.engine.journal.write(move |tx| tx.keep_collection(destination, &kept)).await?;
+        Ok(stored)
+    }
+
+    async fn key_of(&self, record: &FileRecord) -> Result<FileKey, Halt> {
+        Ok(index::file_key(&self.engine, &self.session, record).await?)
+    }
+
+    fn seal_places(&self, key: &FileKey, version: u32, places: &places::Places) -> Result<MagicMetadata, Halt> {
+        self.seal_magic(key, version, 1, &places.to_json())
+    }
+
+    fn seal_magic(&self, key: &FileKey, version: u32, count: u32, json: &[u8]) -> Result<MagicMetadata, Halt> {
+        let header = StreamHeader::from_bytes(self.engine.env.random.array());
+        let data = seal_blob(key, &header, json)
+            .map_err(|_| Failure::new(Remedy::Block, Code::Refused, "the content is at too many places"))?;
+        Ok(MagicMetadata { version, count, data: data.into(), header: header.as_bytes().to_vec().into() })
+    }
+}
+
+fn find(present: &Present, role: Role) -> Result<&Object, Halt> {
+    present.objects.iter().find(|object| object.role == role).ok_or_else(|| {
+        Failure::new(Remedy::NewRevision, Code::BadAnswer, "the journal lost an object of this item").into()
+    })
+}
+
+fn sealed_object(object: &Object) -> SealedObject {
+    SealedObject {
+        object_key: object.object_key.clone(),
+        decryption_header: object.header.clone().into(),
+        size: object.plan.size(),
+    }
+}

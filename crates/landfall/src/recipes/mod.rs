@@ -1,0 +1,3 @@
+//! What applications do with the engine: one module each, none imports another.
+
+pub mod vault;

@@ -1,0 +1,100 @@
+//! Showing what the vault holds, and taking things out of it.
+
+use landfall_protocol::{DIFF_PAGE_MAX, TrashItem, TrashRequest};
+
+use super::index::{OpenRecord, open_record};
+use crate::{Engine, Error, Session};
+
+/// A content of the vault.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The vault's number for it.
+    pub id: i64,
+    /// Its places: segments joined by `/`, newest version first.
+    pub places: Vec<Vec<u8>>,
+    /// Length in bytes.
+    pub size: u64,
+    /// When it was taken, microseconds since the epoch.
+    pub taken_at: i64,
+    /// File name.
+    pub title: String,
+    /// Why it cannot be opened, if it cannot.
+    pub problem: Option<String>,
+}
+
+/// Calls `each` for every content of the vault, oldest first. Needs memory for one page.
+///
+/// # Errors
+/// [`Error::Destination`] if the vault cannot be asked.
+pub async fn list(engine: &Engine, session: &Session, mut each: impl FnMut(Entry)) -> Result<(), Error> {
+    records(engine, session, async |id, open| {
+        each(match open {
+            Ok(open) => entry(&open),
+            Err(error) => Entry {
+                id,
+                places: Vec::new(),
+                size: 0,
+                taken_at: 0,
+                title: String::new(),
+                problem: Some(error.to_string()),
+            },
+        });
+        Ok(())
+    })
+    .await
+}
+
+fn entry(open: &OpenRecord) -> Entry {
+    let mut places: Vec<_> = open.places.iter().collect();
+    places.sort_by_key(|place| std::cmp::Reverse(place.v));
+    let paths = places.iter().filter_map(|place| Some(place.segments()?.join(&b'/'))).collect();
+    Entry {
+        id: open.record.id,
+        places: paths,
+        size: open.content.metadata.size.unwrap_or(open.record.file.file.size),
+        taken_at: open.content.metadata.creation_time,
+        title: open.content.metadata.title.clone(),
+        problem: None,
+    }
+}
+
+/// Takes contents out of the vault. What is already gone is no error. Returns once the vault has done it.
+///
+/// # Errors
+/// [`Error::Invalid`] if there is no such content; nothing was removed then.
+pub async fn remove(engine: &Engine, session: &Session, ids: &[i64]) -> Result<(), Error> {
+    let mut items = Vec::new();
+    for id in ids {
+        let record = session.inner.remote.file(*id).await?;
+        let record = record.ok_or_else(|| Error::Invalid(format!("the vault has no content {id}")))?;
+        items.push(TrashItem { file_id: *id, collection_id: record.file.collection_id });
+    }
+    session.inner.remote.trash(&TrashRequest { items }).await?;
+    let (destination, ids) = (session.inner.destination, ids.to_vec());
+    engine.inner.journal.write(move |tx| ids.iter().try_for_each(|id| tx.forget_record(destination, *id))).await?;
+    Ok(())
+}
+
+/// Walks all live records of the vault. A record that does not open is handed over as its error.
+pub(super) async fn records(
+    engine: &Engine,
+    session: &Session,
+    mut each: impl AsyncFnMut(i64, Result<OpenRecord, Error>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut cursor = 0;
+    loop {
+        let page = session.inner.remote.diff(cursor, DIFF_PAGE_MAX).await?;
+        let Some(last) = page.diff.last() else { return Ok(()) };
+        cursor = last.updation_time;
+        for record in page.diff.into_iter().filter(|record| !record.is_deleted) {
+            let id = record.id;
+            match open_record(&engine.inner, session, record).await {
+                Err(error @ (Error::Destination(_) | Error::Store(_))) => return Err(error),
+                opened => each(id, opened).await?,
+            }
+        }
+        if !page.has_more {
+            return Ok(());
+        }
+    }
+}

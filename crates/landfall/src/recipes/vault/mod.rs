@@ -1,0 +1,22 @@
+//! Backing up media end-to-end encrypted: take it in charge, and give it back.
+//!
+//! [`scan`] walks folders and offers what is new or has changed; an [`crate::Engine::run`] uploads it. [`learn`] reads
+//! what the vault holds, so that nothing is sent that it has. [`restore`] gives everything back, [`list`] shows it,
+//! [`verify`] checks it, [`remove`] takes it out.
+
+pub(crate) mod index;
+mod fetch;
+mod listing;
+pub(crate) mod metadata;
+pub(crate) mod places;
+mod restore;
+mod scan;
+mod verify;
+
+pub use self::{
+    index::learn,
+    listing::{Entry, list, remove},
+    restore::{RestoreOptions, RestoreReport, RestoreTarget, restore},
+    scan::{ScanOptions, ScanProblem, ScanReport, SkippedFile, scan},
+    verify::{VerifyReport, verify},
+};

@@ -1,0 +1,437 @@
+//! Finding what is new.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use landfall_core::Class;
+use landfall_env::{DirEntry, FileKind, Files};
+use landfall_images::{MediaClass, sniff};
+use landfall_store::{DestinationId, Offer, OfferOutcome, Root, RootId, SourceIdentity};
+
+use crate::{
+    Engine, Error, Session,
+    engine::Inner,
+    prepare::HEAD_BYTES,
+    source::{below, bytes_of, identity_of},
+};
+
+/// How many files are looked at, and committed, together.
+const BATCH: usize = 256;
+
+/// What a scan takes.
+#[derive(Default, Clone)]
+pub struct ScanOptions {
+    /// Any regular file, not only media.
+    pub all: bool,
+    /// Goes to this collection instead of one named like the root.
+    pub album: Option<String>,
+    /// Decides by a file's place (the root's name and the segments below it, joined by `/`) whether it is looked at at
+    /// all.
+    pub filter: Option<Arc<dyn Fn(&[u8]) -> bool + Send + Sync>>,
+    /// Look only: take nothing in charge.
+    pub dry_run: bool,
+}
+
+/// What a scan found.
+#[derive(Debug, Clone, Default)]
+pub struct ScanReport {
+    /// Files looked at.
+    pub scanned: u64,
+    /// Files the vault has as they are.
+    pub unchanged: u64,
+    /// Files taken in charge now, or that would be.
+    pub taken: u64,
+    /// Files an earlier scan took in charge that are not done yet.
+    pub queued: u64,
+    /// Bytes of the files taken in charge.
+    pub bytes: u64,
+    /// Files not taken, with the reason.
+    pub skipped: Vec<SkippedFile>,
+    /// Files and folders that could not be looked at.
+    pub problems: Vec<ScanProblem>,
+}
+
+/// A file that was not taken.
+#[derive(Debug, Clone)]
+pub struct SkippedFile {
+    /// Its place: the root's name and the segments below it, joined by `/`.
+    pub place: Vec<u8>,
+    /// `not-media`, `empty`, `dangling-link`, `linked-folder` or `special-file`.
+    pub code: &'static str,
+}
+
+/// A file or folder that could not be looked at.
+#[derive(Debug, Clone)]
+pub struct ScanProblem {
+    /// Its place.
+    pub place: Vec<u8>,
+    /// For programs.
+    pub code: landfall_core::Code,
+    /// For people.
+    pub message: String,
+}
+
+/// Walks folders, and takes in charge what is new or has changed. When this returns, everything it counts as taken is in
+/// the journal: the caller may lose power or exit.
+///
+/// Content is read only of files that are new or changed, and of these only the first 4 KiB. Calling it twice takes
+/// nothing twice, also from two processes at once. Without a session it only looks, as with
+/// [`ScanOptions::dry_run`]: whether anything is new can be told without a key.
+///
+/// # Errors
+/// [`Error::Invalid`] if a root does not exist. Trouble below a root is in the report.
+pub async fn scan(
+    engine: &Engine,
+    session: Option<&Session>,
+    destination: DestinationId,
+    roots: &[PathBuf],
+    options: &ScanOptions,
+) -> Result<ScanReport, Error> {
+    let mut scan = Scan {
+        engine: Arc::clone(&engine.inner),
+        options: options.clone(),
+        look_only: options.dry_run || session.is_none(),
+        report: ScanReport::default(),
+        batch: Vec::new(),
+    };
+    for path in roots {
+        let root = scan.root(session, destination, path).await?;
+        scan.walk(&root, path).await?;
+        scan.flush(&root).await?;
+    }
+    Ok(scan.report)
+}
+
+struct Scan {
+    engine: Arc<Inner>,
+    options: ScanOptions,
+    look_only: bool,
+    report: ScanReport,
+    batch: Vec<Found>,
+}
+
+struct Found {
+    relative: Vec<u8>,
+    path: PathBuf,
+    identity: SourceIdentity,
+    sidecar: bool,
+}
+
+/// What a folder holds, seen in one go.
+struct Folder {
+    entries: Vec<(DirEntry, io::Result<landfall_env::FileStatus>)>,
+}
+
+impl Scan {
+    async fn root(&self, session: Option<&Session>, destination: DestinationId, path: &Path) -> Result<Root, Error> {
+        let bytes = bytes_of(path.as_os_str());
+        let name = path.file_name().map_or_else(|| b"root".to_vec(), bytes_of);
+        let (Some(session), false) = (session, self.options.dry_run) else {
+            let known = self.engine.journal.read({
+                let bytes = bytes.clone();
+                move |tx| tx.find_root(destination, &bytes)
+            });
+            let unknown = Root { id: RootId(0), destination, path: bytes, name, tag: Vec::new() };
+            return Ok(known.await?.unwrap_or(unknown));
+        };
+        let tag = session.root_tag(&self.engine.settings.device, &bytes);
+        Ok(self.engine.journal.write(move |tx| tx.root_at(destination, &bytes, &name, &tag)).await?)
+    }
+
+    async fn walk(&mut self, root: &Root, path: &Path) -> Result<(), Error> {
+        let files = Arc::clone(&self.engine.env.files);
+        let start = path.to_owned();
+        let status = self.engine.env.blocking.run(move || files.status(&start)).await;
+        let status = status.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::Invalid(format!("`{}` does not exist", path.display())),
+            _ => Error::Io { action: "look at", path: path.to_owned(), source: error },
+        })?;
+        if status.kind != FileKind::Dir {
+            self.file(root, Vec::new(), path.to_owned(), Ok(status), false).await?;
+            return Ok(());
+        }
+        // Depth first by an explicit stack: a deep tree must not overflow ours.
+        let mut folders = vec![Vec::new()];
+        while let Some(relative) = folders.pop() {
+            let folder = match self.list(below(path, &relative)).await {
+                Ok(folder) => folder,
+                Err(error) => {
+                    self.problem(root, &relative, &error);
+                    continue;
+                }
+            };
+            let media = sidecar_stems(&folder);
+            let mut inner = Vec::new();
+            for (entry, status) in folder.entries {
+                let relative = join(&relative, &bytes_of(&entry.name));
+                let path = below(path, &relative);
+                if entry.kind == FileKind::Dir {
+                    inner.push(relative);
+                } else {
+                    let sidecar = is_sidecar(&entry.name, &media);
+                    let status = match (entry.kind, &status) {
+                        (FileKind::Link, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                            self.skip(root, &relative, "dangling-link");
+                            continue;
+                        }
+                        (FileKind::Link, Ok(status)) if status.kind == FileKind::Dir => {
+                            self.skip(root, &relative, "linked-folder");
+                            continue;
+                        }
+                        _ => status,
+                    };
+                    self.file(root, relative, path, status, sidecar).await?;
+                }
+            }
+            folders.extend(inner.into_iter().rev());
+        }
+        Ok(())
+    }
+
+    async fn list(&self, path: PathBuf) -> io::Result<Folder> {
+        let files = Arc::clone(&self.engine.env.files);
+        self.engine
+            .env
+            .blocking
+            .run(move || {
+                let entries = files.list(&path)?;
+                let look = |entry: DirEntry| {
+                    let status = files.status(&path.join(&entry.name));
+                    (entry, status)
+                };
+                Ok(Folder { entries: entries.into_iter().map(look).collect() })
+            })
+            .await
+    }
+
+    async fn file(
+        &mut self,
+        root: &Root,
+        relative: Vec<u8>,
+        path: PathBuf,
+        status: io::Result<landfall_env::FileStatus>,
+        sidecar: bool,
+    ) -> Result<(), Error> {
+        let place = place(root, &relative);
+        if self.options.filter.as_ref().is_some_and(|filter| !filter(&place)) {
+            return Ok(());
+        }
+        let status = match status {
+            Ok(status) => status,
+            Err(error) => {
+                self.problem(root, &relative, &error);
+                return Ok(());
+            }
+        };
+        if status.kind != FileKind::File {
+            self.skip(root, &relative, "special-file");
+            return Ok(());
+        }
+        self.report.scanned += 1;
+        self.batch.push(Found { relative, path, identity: identity_of(&status), sidecar });
+        if self.batch.len() >= BATCH {
+            self.flush(root).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares a batch with the journal, looks into what is new, and takes it in charge.
+    async fn flush(&mut self, root: &Root) -> Result<(), Error> {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let id = root.id;
+        let (batch, outcomes) = self
+            .engine
+            .journal
+            .read(move |tx| {
+                let outcomes = batch
+                    .iter()
+                    .map(|found| tx.look(id, &found.relative, &found.identity))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Ok((batch, outcomes))
+            })
+            .await?;
+        let mut fresh = Vec::new();
+        for (found, outcome) in batch.into_iter().zip(outcomes) {
+            match outcome {
+                OfferOutcome::Unchanged => self.report.unchanged += 1,
+                OfferOutcome::Queued(_) => self.report.queued += 1,
+                OfferOutcome::Skipped if !self.options.all && !found.sidecar => {
+                    let code = if found.identity.size == 0 { "empty" } else { "not-media" };
+                    self.skip(root, &found.relative, code);
+                }
+                OfferOutcome::Skipped if found.identity.size == 0 => self.skip(root, &found.relative, "empty"),
+                OfferOutcome::Skipped | OfferOutcome::Retried(_) | OfferOutcome::New(_) => fresh.push(found),
+            }
+        }
+        self.offer(root, fresh).await
+    }
+
+    async fn offer(&mut self, root: &Root, fresh: Vec<Found>) -> Result<(), Error> {
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let files = Arc::clone(&self.engine.env.files);
+        let album = self.options.album.clone().unwrap_or_else(|| String::from_utf8_lossy(&root.name).into_owned());
+        let all = self.options.all;
+        let judged = self
+            .engine
+            .env
+            .blocking
+            .run(move || -> Vec<(Found, Verdict)> {
+                let judge = |found: Found| {
+                    let verdict = judge(files.as_ref(), &found, all);
+                    (found, verdict)
+                };
+                fresh.into_iter().map(judge).collect()
+            })
+            .await;
+        let mut offers = Vec::new();
+        let mut skips = Vec::new();
+        for (found, verdict) in judged {
+            match verdict {
+                Verdict::Take { class, kind } => offers.push(Offer {
+                    priority: -found.identity.modified_ns.div_euclid(1_000_000_000),
+                    path: found.relative,
+                    identity: found.identity,
+                    class,
+                    kind: kind.to_owned(),
+                    album: album.clone(),
+                }),
+                Verdict::Skip(code) => {
+                    self.skip(root, &found.relative, code);
+                    skips.push((found.relative, found.identity, code));
+                }
+            }
+        }
+        if self.look_only {
+            self.report.taken += offers.len() as u64;
+            self.report.bytes += offers.iter().map(|offer| offer.identity.size as u64).sum::<u64>();
+            return Ok(());
+        }
+        let (target, now) = (root.clone(), self.engine.now());
+        let (taken, queued, bytes) = self
+            .engine
+            .journal
+            .write(move |tx| {
+                let (mut taken, mut queued, mut bytes) = (0, 0, 0);
+                for (relative, identity, code) in &skips {
+                    tx.skip_place(target.id, relative, identity, code)?;
+                }
+                for offer in &offers {
+                    match tx.offer(&target, offer, now)? {
+                        OfferOutcome::New(_) | OfferOutcome::Retried(_) => {
+                            taken += 1;
+                            bytes += offer.identity.size as u64;
+                        }
+                        _ => queued += 1,
+                    }
+                }
+                Ok((taken, queued, bytes))
+            })
+            .await?;
+        self.report.taken += taken;
+        self.report.queued += queued;
+        self.report.bytes += bytes;
+        Ok(())
+    }
+
+    fn skip(&mut self, root: &Root, relative: &[u8], code: &'static str) {
+        self.report.skipped.push(SkippedFile { place: place(root, relative), code });
+    }
+
+    fn problem(&mut self, root: &Root, relative: &[u8], error: &io::Error) {
+        let failure = crate::source::failure_of(error);
+        self.report.problems.push(ScanProblem {
+            place: place(root, relative),
+            code: failure.code,
+            message: failure.message,
+        });
+    }
+}
+
+enum Verdict {
+    Take { class: Class, kind: &'static str },
+    Skip(&'static str),
+}
+
+/// Looks at the first bytes of a file.
+fn judge(files: &dyn Files, found: &Found, all: bool) -> Verdict {
+    if found.identity.size == 0 {
+        return Verdict::Skip("empty");
+    }
+    if found.sidecar {
+        return Verdict::Take { class: Class::Photo, kind: "sidecar" };
+    }
+    let mut head = [0; HEAD_BYTES];
+    let read = files.open(&found.path).and_then(|mut file| file.read_at(0, &mut head));
+    match read {
+        Ok(count) => match sniff(&head[..count]) {
+            Some(kind) => {
+                let class = match kind.class() {
+                    MediaClass::Image => Class::Photo,
+                    MediaClass::Video => Class::Video,
+                };
+                Verdict::Take { class, kind: kind.name() }
+            }
+            None if all => Verdict::Take { class: Class::Photo, kind: "other" },
+            None => Verdict::Skip("not-media"),
+        },
+        // Taken in charge all the same: the item then says what is wrong with it, and nothing is left out in silence.
+        Err(_) => Verdict::Take { class: Class::Photo, kind: "unknown" },
+    }
+}
+
+fn place(root: &Root, relative: &[u8]) -> Vec<u8> {
+    join(&root.name, relative)
+}
+
+fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    match (folder.is_empty(), name.is_empty()) {
+        (true, _) => name.to_vec(),
+        (_, true) => folder.to_vec(),
+        _ => [folder, b"/", name].concat(),
+    }
+}
+
+/// Names of a folder that have a media file's ending, without it: what a sidecar may stand beside.
+fn sidecar_stems(folder: &Folder) -> std::collections::BTreeSet<Vec<u8>> {
+    let mut stems = std::collections::BTreeSet::new();
+    for (entry, _) in &folder.entries {
+        let name = bytes_of(&entry.name);
+        if is_media_name(&name) {
+            if let Some(stem) = stem(&name) {
+                stems.insert(stem.to_ascii_lowercase());
+            }
+            stems.insert(name.to_ascii_lowercase());
+        }
+    }
+    stems
+}
+
+/// `photo.xmp` and `photo.jpg.xmp` stand beside `photo.jpg`.
+fn is_sidecar(name: &std::ffi::OsStr, media: &std::collections::BTreeSet<Vec<u8>>) -> bool {
+    let name = bytes_of(name).to_ascii_lowercase();
+    let has_ending = [&b".xmp"[..], b".aae", b".json"].iter().any(|ending| name.ends_with(ending));
+    has_ending && stem(&name).is_some_and(|stem| media.contains(stem))
+}
+
+fn stem(name: &[u8]) -> Option<&[u8]> {
+    let dot = name.iter().rposition(|byte| *byte == b'.')?;
+    Some(&name[..dot])
+}
+
+fn is_media_name(name: &[u8]) -> bool {
+    const ENDINGS: [&[u8]; 33] = [
+        b"jpg", b"jpeg", b"png", b"webp", b"gif", b"heic", b"heif", b"hif", b"avif", b"tif", b"tiff", b"bmp", b"jxl", b"dng",
+        b"cr2", b"cr3", b"crw", b"nef", b"arw", b"raf", b"orf", b"rw2", b"mp4", b"m4v", b"mov", b"3gp", b"avi", b"mkv",
+        b"webm", b"mts", b"m2ts", b"mpg", b"wmv",
+    ];
+    let lower = name.to_ascii_lowercase();
+    lower.iter().rposition(|byte| *byte == b'.').is_some_and(|dot| ENDINGS.contains(&&lower[dot + 1..]))
+}

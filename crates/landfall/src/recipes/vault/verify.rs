@@ -1,0 +1,54 @@
+//! Checking what the vault holds.
+
+use super::{fetch, listing::records};
+use crate::{Engine, Error, Session};
+
+/// What a check found.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyReport {
+    /// Contents looked at.
+    pub checked: u64,
+    /// Bytes read and compared.
+    pub bytes_read: u64,
+    /// What is wrong: the vault's number and why.
+    pub problems: Vec<(i64, String)>,
+}
+
+/// Checks that every record opens with our keys and that its objects are there with the right lengths; with `read_data`
+/// also reads every content and compares its digest.
+///
+/// # Errors
+/// [`Error::Destination`] if the vault cannot be asked.
+pub async fn verify(engine: &Engine, session: &Session, read_data: bool) -> Result<VerifyReport, Error> {
+    let mut report = VerifyReport::default();
+    records(engine, session, async |id, open| {
+        report.checked += 1;
+        let open = match open {
+            Ok(open) => open,
+            Err(error) => {
+                report.problems.push((id, error.to_string()));
+                return Ok(());
+            }
+        };
+        let file = &open.record.file;
+        if !fetch::is_there(session, id, true, file.thumbnail.size).await? {
+            report.problems.push((id, "the thumbnail is missing or has another length".to_owned()));
+        }
+        if !read_data {
+            if !fetch::is_there(session, id, false, file.file.size).await? {
+                report.problems.push((id, "the content is missing or has another length".to_owned()));
+            }
+            return Ok(());
+        }
+        match fetch::content(&engine.inner, session, &open, None).await {
+            Ok(_) => report.bytes_read += open.content.metadata.size.unwrap_or(file.file.size),
+            Err(Error::Destination(failure)) if !matches!(failure.remedy, landfall_core::Remedy::Block) => {
+                return Err(failure.into());
+            }
+            Err(error) => report.problems.push((id, error.to_string())),
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(report)
+}

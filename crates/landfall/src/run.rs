@@ -1,0 +1,300 @@
+//! Working on everything that is queued for one vault.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{AbortHandle, BoxFuture, abortable},
+    stream::FuturesUnordered,
+};
+use landfall_core::Failure;
+use landfall_store::Lease;
+use tokio::sync::watch;
+
+use crate::{
+    Engine, Error, Observer, Progress, Session,
+    drive::{Drive, Driven},
+    reap::reap,
+    worker::Worker,
+};
+
+/// How a run is limited.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// Stop claiming after this long, and checkpoint.
+    pub budget: Option<Duration>,
+    /// End when the vault has been out of reach for this long without a break. `None`: wait for ever.
+    pub patience: Option<Duration>,
+    /// Says when to stop.
+    pub stop: Stop,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { budget: None, patience: Some(Duration::from_secs(60)), stop: Stop::default() }
+    }
+}
+
+/// Tells a run to stop taking work, to finish what can be finished soon, and to give the rest back.
+#[derive(Clone)]
+pub struct Stop(watch::Sender<bool>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Stop {
+    /// Says stop. Harmless when said twice.
+    pub fn now(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether stop was said.
+    pub fn was_said(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    async fn said(&self) {
+        let mut receiver = self.0.subscribe();
+        // The sender lives in `self`, so this cannot fail.
+        let _ = receiver.wait_for(|said| *said).await;
+    }
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunEnd {
+    /// Nothing is left that could go on by itself.
+    Drained,
+    /// The budget is spent.
+    BudgetSpent,
+    /// Stop was said.
+    Stopped,
+    /// The vault is out of reach, or full; the failure says which.
+    Away(Failure),
+    /// The vault refuses the token.
+    LoggedOut(Failure),
+}
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct RunReport {
+    /// Why it ended.
+    pub end: RunEnd,
+    /// Items that will go on by themselves in a later run.
+    pub queued: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How often the journal is looked at for work that others left or made.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long work under way may go on after stop was said.
+const CHECKPOINT: Duration = Duration::from_millis(900);
+
+impl Engine {
+    /// Works on the items of a vault until nothing is left that could go on by itself, the budget is spent, the vault is
+    /// away for too long, or stop is said. Any number of processes may do this at once over one home.
+    ///
+    /// What was finished is durable when the observer hears of it. Dropping the future stops everything at once: the
+    /// journal shows what is unknown, and the next run asks the vault about it.
+    ///
+    /// # Errors
+    /// The journal's. What goes wrong with an item is on the item; what goes wrong with the vault is in the report.
+    pub async fn run(
+        &self,
+        session: &Session,
+        options: RunOptions,
+        observer: Arc<dyn Observer>,
+    ) -> Result<RunReport, Error> {
+        let start = self.inner.env.clock.monotonic();
+        let worker = Worker::enter(&self.inner).await?;
+        let mut run = Run { engine: self, session, observer, worker, start, options, active: FuturesUnordered::new(), held: BTreeMap::new(), was_away: false };
+        run.worker.look_around(run.observer.as_ref()).await?;
+        let end = run.until_it_ends().await;
+        let Run { worker, active, .. } = run;
+        drop(active);
+        // Also after an error: leases that nobody works on are nobody's.
+        let left = worker.leave().await;
+        let end = end?;
+        left?;
+        let destination = session.inner.destination;
+        let queued = self.inner.journal.read(move |tx| tx.queued(destination)).await?;
+        Ok(RunReport { end, queued, took: self.inner.env.clock.monotonic().saturating_sub(start) })
+    }
+}
+
+type Work = BoxFuture<'static, (i64, Result<Driven, Error>)>;
+
+struct Run<'r> {
+    engine: &'r Engine,
+    session: &'r Session,
+    observer: Arc<dyn Observer>,
+    worker: Worker,
+    start: Duration,
+    options: RunOptions,
+    active: FuturesUnordered<Work>,
+    held: BTreeMap<i64, (Lease, AbortHandle)>,
+    was_away: bool,
+}
+
+enum Next {
+    Worked((i64, Result<Driven, Error>)),
+    Look,
+    Stop,
+}
+
+impl Run<'_> {
+    async fn until_it_ends(&mut self) -> Result<RunEnd, Error> {
+        loop {
+            if let Some(end) = self.should_end() {
+                return self.checkpoint(end).await;
+            }
+            if !self.worker.tend(self.observer.as_ref()).await? {
+                // We stood still for so long that others took our items. What we were doing is theirs now.
+                self.active = FuturesUnordered::new();
+                self.held.clear();
+                self.worker = Worker::enter(&self.engine.inner).await?;
+            }
+            self.drop_lost().await?;
+            self.claim().await?;
+            if self.active.is_empty() {
+                reap(&self.engine.inner, self.session).await?;
+                if self.is_drained().await? {
+                    return Ok(RunEnd::Drained);
+                }
+            }
+            match self.next().await {
+                Next::Worked((item, driven)) => {
+                    self.held.remove(&item);
+                    match driven? {
+                        Driven::Released => {}
+                        Driven::LoggedOut(failure) => return self.checkpoint(RunEnd::LoggedOut(failure)).await,
+                    }
+                }
+                Next::Look => {}
+                Next::Stop => return self.checkpoint(RunEnd::Stopped).await,
+            }
+        }
+    }
+
+    fn should_end(&mut self) -> Option<RunEnd> {
+        let spent = self.engine.inner.env.clock.monotonic().saturating_sub(self.start);
+        if self.options.stop.was_said() {
+            return Some(RunEnd::Stopped);
+        }
+        if self.options.budget.is_some_and(|budget| spent >= budget) {
+            return Some(RunEnd::BudgetSpent);
+        }
+        let away = self.session.inner.remote.away();
+        if self.was_away && away.is_none() {
+            self.observer.saw(Progress::Back);
+        }
+        self.was_away = away.is_some();
+        let (away, failure) = away?;
+        let patience = self.options.patience?;
+        (away >= patience).then_some(RunEnd::Away(failure))
+    }
+
+    async fn claim(&mut self) -> Result<(), Error> {
+        if self.session.inner.remote.away().is_some() && !self.active.is_empty() {
+            // Those at work find out when it is back.
+            return Ok(());
+        }
+        let limits = self.engine.inner.settings.limits;
+        let room = limits.total.saturating_sub(self.active.len());
+        if room == 0 {
+            return Ok(());
+        }
+        let destination = self.session.inner.destination;
+        let now = self.engine.inner.now();
+        let journal = &self.engine.inner.journal;
+        // A look costs nothing; a claim costs a durable commit.
+        if !journal.read(move |tx| tx.has_work(destination, now)).await? {
+            return Ok(());
+        }
+        let worker = self.worker.id.clone();
+        let leases = journal
+            .write(move |tx| {
+                tx.wake(now)?;
+                tx.claim(&worker, destination, limits, room, now)
+            })
+            .await?;
+        self.engine.inner.env.steps.reached("claim.committed");
+        for lease in leases {
+            let item = lease.item.0;
+            let held = lease.clone();
+            let drive = Drive {
+                engine: Arc::clone(&self.engine.inner),
+                session: self.session.clone(),
+                lease,
+                observer: Arc::clone(&self.observer),
+                grants: BTreeMap::new(),
+                uploaded: false,
+            };
+            let (work, abort) = abortable(drive.run());
+            self.held.insert(item, (held, abort));
+            self.active.push(work.map(move |driven| (item, driven.unwrap_or(Ok(Driven::Released)))).boxed());
+        }
+        Ok(())
+    }
+
+    /// Stops work on items that a person paused or cancelled, or that another worker took: their bytes stop at once.
+    async fn drop_lost(&mut self) -> Result<(), Error> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let held: Vec<Lease> = self.held.values().map(|(lease, _)| lease.clone()).collect();
+        let lost = self.engine.inner.journal.read(move |tx| tx.lost(&held)).await?;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        for item in &lost {
+            if let Some((_, abort)) = self.held.remove(&item.0) {
+                abort.abort();
+            }
+        }
+        for item in lost {
+            self.observer.saw(Progress::Put { item });
+        }
+        Ok(())
+    }
+
+    async fn is_drained(&self) -> Result<bool, Error> {
+        let destination = self.session.inner.destination;
+        let nothing = move |tx: &landfall_store::Tx<'_>| {
+            Ok(tx.queued(destination)? == 0 && tx.abandoning(destination, 1)?.is_empty())
+        };
+        Ok(self.engine.inner.journal.read(nothing).await?)
+    }
+
+    async fn next(&mut self) -> Next {
+        let stop = self.options.stop.clone();
+        let idle = self.active.is_empty();
+        tokio::select! {
+            biased;
+            () = stop.said() => Next::Stop,
+            Some(worked) = self.active.next(), if !idle => Next::Worked(worked),
+            () = tokio::time::sleep(LOOK_EVERY) => Next::Look,
+        }
+    }
+
+    /// Lets work under way reach a durable point, for a moment, and gives the rest back.
+    async fn checkpoint(&mut self, end: RunEnd) -> Result<RunEnd, Error> {
+        if matches!(end, RunEnd::Stopped | RunEnd::BudgetSpent) && self.session.inner.remote.away().is_none() {
+            let finish = async {
+                while let Some((_, driven)) = self.active.next().await {
+                    driven?;
+                }
+                Ok::<_, Error>(())
+            };
+            if let Ok(finished) = tokio::time::timeout(CHECKPOINT, finish).await {
+                finished?;
+            }
+        }
+        self.active = FuturesUnordered::new();
+        Ok(end)
+    }
+}

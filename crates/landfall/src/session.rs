@@ -1,0 +1,328 @@
+//! A vault with its keys at hand.
+//!
+//! The master key is opened by the password, by the recovery key, or comes from a key store. It wraps the *journal
+//! key*, which seals file keys and tokens at rest in this home, and the keys of collections. Nothing of it is ever
+//! written unsealed by the engine.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use landfall_crypto::{
+    CollectionKey, FileKey, JournalKey, KeyEncryptionKey, MasterKey, PasswordParams, RecoveryKey, TagKey, WrappedKey,
+    derive_kek, derive_subkey, recovery_phrase, secretbox_open, secretbox_seal, unwrap_key, wrap_key,
+};
+use landfall_env::Env;
+use landfall_protocol::{AccountInfo, Base64, KeyAttributes};
+use landfall_store::{Destination, DestinationId};
+use landfall_transport::vault::Vault;
+use zeroize::Zeroizing;
+
+use crate::{Engine, Error, remote::Remote};
+
+/// What opens a vault.
+pub enum Secret {
+    /// The password.
+    Password(Zeroizing<String>),
+    /// The recovery key.
+    RecoveryKey(RecoveryKey),
+    /// The master key itself, from a key store.
+    MasterKey(MasterKey),
+}
+
+/// What a person must see exactly once, when a vault's keys are made.
+pub struct NewAccount {
+    /// The recovery key as 24 words.
+    pub recovery_phrase: Zeroizing<String>,
+}
+
+/// The keys of a vault, opened.
+pub struct UnlockedKeys {
+    /// Opens everything else.
+    pub master: MasterKey,
+    /// Set if the keys were made just now.
+    pub created: Option<NewAccount>,
+}
+
+/// A vault with its keys at hand. Clones are the same session.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) inner: Arc<SessionInner>,
+}
+
+pub(crate) struct SessionInner {
+    pub(crate) destination: DestinationId,
+    pub(crate) remote: Remote,
+    pub(crate) account: AccountInfo,
+    pub(crate) master: MasterKey,
+    pub(crate) tags: TagKey,
+    journal_key: JournalKey,
+    collection_keys: Mutex<BTreeMap<i64, CollectionKey>>,
+}
+
+/// Subkeys of the master key: number and context of libsodium's `crypto_kdf`.
+const TAG_SUBKEY: (u64, [u8; 8]) = (1, *b"lf-tags.");
+
+impl Session {
+    /// Which vault this is: a random name, the same for as long as the vault lives.
+    pub fn vault(&self) -> &str {
+        &self.inner.account.vault
+    }
+
+    /// The master key, for a key store.
+    pub fn master_key(&self) -> &MasterKey {
+        &self.inner.master
+    }
+
+    pub(crate) fn root_tag(&self, device: &str, path: &[u8]) -> [u8; 8] {
+        let mut name = Vec::with_capacity(5 + device.len() + 1 + path.len());
+        name.extend_from_slice(b"root\0");
+        name.extend_from_slice(device.as_bytes());
+        name.push(0);
+        name.extend_from_slice(path);
+        let tag = landfall_crypto::name_tag(&self.inner.tags, &name);
+        let mut short = [0; 8];
+        short.copy_from_slice(&tag[..8]);
+        short
+    }
+}
+
+impl Engine {
+    /// Opens a vault's keys with a secret; makes them if the vault has none and the secret is a password.
+    ///
+    /// Two devices that do this at once make one set of keys: the second finds those of the first, and its password
+    /// must open them.
+    ///
+    /// # Errors
+    /// [`Error::WrongPassword`], [`Error::WrongRecoveryKey`]; [`Error::NoKeys`] if there is nothing a recovery key could
+    /// open; [`Error::Destination`] if the vault cannot be asked.
+    pub async fn unlock(&self, vault: &Vault, secret: Secret) -> Result<UnlockedKeys, Error> {
+        let remote = Remote::new(vault.clone(), &self.inner);
+        if let Secret::MasterKey(master) = secret {
+            return Ok(UnlockedKeys { master, created: None });
+        }
+        let env = &self.inner.env;
+        if let Some(attributes) = remote.keys().await? {
+            return open_keys(env, &attributes, secret).await;
+        }
+        let Secret::Password(password) = secret else { return Err(Error::NoKeys) };
+        let (attributes, keys) = make_keys(env, password.clone()).await?;
+        if remote.create_keys(&attributes).await? {
+            return Ok(keys);
+        }
+        let attributes = remote.keys().await?.ok_or(Error::NoKeys)?;
+        open_keys(env, &attributes, Secret::Password(password)).await
+    }
+
+    /// Replaces the password. Every device keeps working: the master key stays.
+    ///
+    /// # Errors
+    /// As [`Engine::unlock`]; [`Error::Invalid`] if somebody else changed it at the same moment.
+    pub async fn change_password(&self, vault: &Vault, secret: Secret, new: Zeroizing<String>) -> Result<(), Error> {
+        let remote = Remote::new(vault.clone(), &self.inner);
+        let old = remote.keys().await?.ok_or(Error::NoKeys)?;
+        let keys = match secret {
+            Secret::MasterKey(master) => UnlockedKeys { master, created: None },
+            other => open_keys(&self.inner.env, &old, other).await?,
+        };
+        let env = &self.inner.env;
+        let params = PasswordParams::sensitive(env.random.array());
+        let kek = derive(env, new, params.clone()).await?;
+        let wrapped = wrap_key(&kek, env.random.array(), &keys.master);
+        let attributes = KeyAttributes {
+            kek_salt: params.salt.to_vec().into(),
+            mem_limit: params.mem_bytes,
+            ops_limit: params.ops,
+            encrypted_key: wrapped.ciphertext.to_vec().into(),
+            key_decryption_nonce: wrapped.nonce.to_vec().into(),
+            version: old.version + 1,
+            ..old.clone()
+        };
+        if remote.replace_keys(&attributes, old.version).await? {
+            Ok(())
+        } else {
+            Err(Error::Invalid("the password was changed by another device at the same moment".to_owned()))
+        }
+    }
+
+    /// The recovery key of a vault, as 24 words.
+    ///
+    /// # Errors
+    /// As [`Engine::unlock`].
+    pub async fn recovery_phrase(&self, vault: &Vault, secret: Secret) -> Result<Zeroizing<String>, Error> {
+        let remote = Remote::new(vault.clone(), &self.inner);
+        let attributes = remote.keys().await?.ok_or(Error::NoKeys)?;
+        let keys = match secret {
+            Secret::MasterKey(master) => UnlockedKeys { master, created: None },
+            other => open_keys(&self.inner.env, &attributes, other).await?,
+        };
+        let wrapped = wrapped(
+            &attributes.recovery_key_encrypted_with_master_key,
+            &attributes.recovery_key_decryption_nonce,
+        )?;
+        let key: RecoveryKey =
+            unwrap_key(&keys.master, &wrapped).map_err(|_| Error::Tampered("the recovery key does not open".to_owned()))?;
+        Ok(recovery_phrase(&key))
+    }
+
+    /// Starts a session: notes which vault this is, and opens the key that seals this home's secrets.
+    ///
+    /// If another vault is where this destination's used to be, everything learned from the old one is forgotten and
+    /// what was taken in charge is prepared anew for this one.
+    ///
+    /// # Errors
+    /// [`Error::Destination`] if the vault cannot be asked; [`Error::WrongPassword`] if the master key is another's.
+    pub async fn session(&self, destination: &Destination, vault: &Vault, keys: &UnlockedKeys) -> Result<Session, Error> {
+        let remote = Remote::new(vault.clone(), &self.inner);
+        let account = remote.account().await?;
+        let id = destination.id;
+        let env = &self.inner.env;
+        let fresh: JournalKey = JournalKey::from_bytes(env.random.array());
+        let fresh = pack(&wrap_key(&keys.master, env.random.array(), &fresh));
+        let name = account.vault.clone();
+        let stored = self
+            .inner
+            .journal
+            .write(move |tx| {
+                if !tx.note_vault(id, &name)? {
+                    tx.forget_vault(id, &name)?;
+                }
+                tx.keep_journal_key(id, &fresh)
+            })
+            .await?;
+        let journal_key = unwrap_key(&keys.master, &unpack(&stored)?).map_err(|_| Error::WrongPassword)?;
+        let (number, context) = TAG_SUBKEY;
+        let tags = TagKey::from_bytes(derive_subkey(&keys.master, number, context));
+        let session = Session {
+            inner: Arc::new(SessionInner {
+                destination: id,
+                remote,
+                account,
+                master: keys.master.clone(),
+                tags,
+                journal_key,
+                collection_keys: Mutex::default(),
+            }),
+        };
+        let now_unlocked = landfall_core::Waits::Unlock;
+        self.inner
+            .journal
+            .write(move |tx| {
+                tx.wake_waiting(id, now_unlocked)?;
+                tx.wake_waiting(id, landfall_core::Waits::Token)
+            })
+            .await?;
+        Ok(session)
+    }
+}
+
+impl SessionInner {
+    /// A file key as the journal may keep it.
+    pub(crate) fn seal_file_key(&self, env: &Env, key: &FileKey) -> Vec<u8> {
+        pack(&wrap_key(&self.journal_key, env.random.array(), key))
+    }
+
+    pub(crate) fn open_file_key(&self, sealed: &[u8]) -> Result<FileKey, Error> {
+        unwrap_key(&self.journal_key, &unpack(sealed)?)
+            .map_err(|_| Error::Tampered("a file key in the journal does not open".to_owned()))
+    }
+
+    /// Seals a short secret for the journal.
+    pub(crate) fn seal_secret(&self, env: &Env, secret: &[u8]) -> Vec<u8> {
+        let nonce = env.random.array();
+        let mut sealed = nonce.to_vec();
+        sealed.extend(secretbox_seal(&self.journal_key, &nonce, secret));
+        sealed
+    }
+
+    pub(crate) fn open_secret(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, sealed) = sealed.split_first_chunk::<24>()?;
+        secretbox_open(&self.journal_key, nonce, sealed).ok().map(Zeroizing::new)
+    }
+
+    pub(crate) fn collection_key(&self, id: i64, encrypted: &[u8], nonce: &[u8]) -> Result<CollectionKey, Error> {
+        let mut keys = self.collection_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = keys.get(&id) {
+            return Ok(key.clone());
+        }
+        let wrapped = wrapped(&Base64(encrypted.to_vec()), &Base64(nonce.to_vec()))?;
+        let key: CollectionKey = unwrap_key(&self.master, &wrapped)
+            .map_err(|_| Error::Tampered(format!("the key of collection {id} does not open")))?;
+        keys.insert(id, key.clone());
+        Ok(key)
+    }
+}
+
+async fn derive(env: &Env, password: Zeroizing<String>, params: PasswordParams) -> Result<KeyEncryptionKey, Error> {
+    env.blocking
+        .run(move || derive_kek(password.as_bytes(), &params))
+        .await
+        .map_err(|error| Error::Invalid(error.to_string()))
+}
+
+async fn make_keys(env: &Env, password: Zeroizing<String>) -> Result<(KeyAttributes, UnlockedKeys), Error> {
+    let params = PasswordParams::sensitive(env.random.array());
+    let kek = derive(env, password, params.clone()).await?;
+    let master = MasterKey::from_bytes(env.random.array());
+    let recovery = RecoveryKey::from_bytes(env.random.array());
+    let by_password = wrap_key(&kek, env.random.array(), &master);
+    let by_recovery = wrap_key(&recovery, env.random.array(), &master);
+    let recovery_by_master = wrap_key(&master, env.random.array(), &recovery);
+    let attributes = KeyAttributes {
+        kek_salt: params.salt.to_vec().into(),
+        mem_limit: params.mem_bytes,
+        ops_limit: params.ops,
+        encrypted_key: by_password.ciphertext.to_vec().into(),
+        key_decryption_nonce: by_password.nonce.to_vec().into(),
+        master_key_encrypted_with_recovery_key: by_recovery.ciphertext.to_vec().into(),
+        master_key_decryption_nonce: by_recovery.nonce.to_vec().into(),
+        recovery_key_encrypted_with_master_key: recovery_by_master.ciphertext.to_vec().into(),
+        recovery_key_decryption_nonce: recovery_by_master.nonce.to_vec().into(),
+        version: 1,
+    };
+    let created = NewAccount { recovery_phrase: recovery_phrase(&recovery) };
+    Ok((attributes, UnlockedKeys { master, created: Some(created) }))
+}
+
+async fn open_keys(env: &Env, attributes: &KeyAttributes, secret: Secret) -> Result<UnlockedKeys, Error> {
+    let master = match secret {
+        Secret::MasterKey(master) => master,
+        Secret::Password(password) => {
+            let salt = attributes.kek_salt.array().ok_or_else(|| Error::Tampered("the salt has a wrong length".to_owned()))?;
+            let params = PasswordParams::from_remote(attributes.mem_limit, attributes.ops_limit, salt)
+                .map_err(|error| Error::Tampered(error.to_string()))?;
+            let kek = derive(env, password, params).await?;
+            let wrapped = wrapped(&attributes.encrypted_key, &attributes.key_decryption_nonce)?;
+            unwrap_key(&kek, &wrapped).map_err(|_| Error::WrongPassword)?
+        }
+        Secret::RecoveryKey(recovery) => {
+            let wrapped = wrapped(
+                &attributes.master_key_encrypted_with_recovery_key,
+                &attributes.master_key_decryption_nonce,
+            )?;
+            unwrap_key(&recovery, &wrapped).map_err(|_| Error::WrongRecoveryKey)?
+        }
+    };
+    Ok(UnlockedKeys { master, created: None })
+}
+
+pub(crate) fn wrapped(ciphertext: &Base64, nonce: &Base64) -> Result<WrappedKey, Error> {
+    match (nonce.array(), ciphertext.array()) {
+        (Some(nonce), Some(ciphertext)) => Ok(WrappedKey { nonce, ciphertext }),
+        _ => Err(Error::Tampered("a wrapped key has a wrong length".to_owned())),
+    }
+}
+
+/// Nonce and ciphertext in one piece, as the journal keeps them.
+fn pack(wrapped: &WrappedKey) -> Vec<u8> {
+    [&wrapped.nonce[..], &wrapped.ciphertext[..]].concat()
+}
+
+fn unpack(bytes: &[u8]) -> Result<WrappedKey, Error> {
+    let (nonce, ciphertext) =
+        bytes.split_first_chunk().ok_or_else(|| Error::Tampered("a wrapped key in the journal is short".to_owned()))?;
+    let ciphertext =
+        ciphertext.try_into().map_err(|_| Error::Tampered("a wrapped key in the journal is short".to_owned()))?;
+    Ok(WrappedKey { nonce: *nonce, ciphertext })
+}

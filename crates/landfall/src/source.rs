@@ -1,0 +1,163 @@
+//! Reading what was taken in charge, where it lies.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use landfall_core::{Code, Failure, Remedy};
+use landfall_env::{Env, File, FileKind, FileStatus};
+use landfall_store::{Item, Root, SourceIdentity};
+
+/// An open or a read that gives no byte for this long has stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(15);
+
+/// A file referenced in place.
+pub(crate) struct Source {
+    file: Box<dyn File>,
+    identity: SourceIdentity,
+}
+
+/// Where an item's bytes are.
+pub(crate) fn path_of(root: &Root, item: &Item) -> PathBuf {
+    below(&path_from_bytes(&root.path), &item.path)
+}
+
+/// A path below a root; the root itself if `relative` is empty.
+pub(crate) fn below(root: &Path, relative: &[u8]) -> PathBuf {
+    if relative.is_empty() { root.to_owned() } else { root.join(path_from_bytes(relative)) }
+}
+
+/// A path out of the bytes the journal keeps.
+pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt as _;
+        PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+    }
+    #[cfg(not(unix))]
+    {
+        PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+/// The bytes the journal keeps of a path, segments joined by `/`.
+pub(crate) fn bytes_of(path: &std::ffi::OsStr) -> Vec<u8> {
+    path.as_encoded_bytes().to_vec()
+}
+
+/// What tells a changed file from an unchanged one.
+pub(crate) fn identity_of(status: &FileStatus) -> SourceIdentity {
+    SourceIdentity {
+        size: i64::try_from(status.len).unwrap_or(i64::MAX),
+        device: status.identity.device as i64,
+        inode: status.identity.inode as i64,
+        modified_ns: i64::try_from(status.modified_ns).unwrap_or(i64::MAX),
+        changed_ns: i64::try_from(status.identity.changed_ns).unwrap_or(i64::MAX),
+    }
+}
+
+impl Source {
+    /// Opens a file for reading. At most 15 seconds.
+    pub(crate) async fn open(env: &Env, path: PathBuf) -> Result<Self, Failure> {
+        let files = env.files.clone();
+        let opened = within(env.blocking.run(move || -> io::Result<(Box<dyn File>, FileStatus)> {
+            // A link to a file is that file; a pipe must not be opened at all, it would hang.
+            if files.status(&path)?.kind != FileKind::File {
+                return Err(io::Error::from(io::ErrorKind::NotFound));
+            }
+            let file = files.open(&path)?;
+            let status = file.status()?;
+            Ok((file, status))
+        }))
+        .await?;
+        let (file, status) = opened.map_err(|error| failure_of(&error))?;
+        Ok(Self { file, identity: identity_of(&status) })
+    }
+
+    /// What was opened.
+    pub(crate) fn identity(&self) -> SourceIdentity {
+        self.identity
+    }
+
+    /// Lets `work` read the file where blocking is fine, and gives the file back.
+    pub(crate) async fn with<T: Send + 'static>(
+        self,
+        env: &Env,
+        work: impl FnOnce(&mut dyn File) -> T + Send + 'static,
+    ) -> Result<(Self, T), Failure> {
+        let Self { mut file, identity } = self;
+        let (file, result) = within(env.blocking.run(move || {
+            let result = work(file.as_mut());
+            (file, result)
+        }))
+        .await?;
+        Ok((Self { file, identity }, result))
+    }
+
+    /// Whether both the open file and whatever has its name now are what was opened.
+    pub(crate) async fn is_unchanged(self, env: &Env, path: PathBuf) -> Result<(Self, bool), Failure> {
+        let files = env.files.clone();
+        let identity = self.identity;
+        let (source, now) =
+            self.with(env, move |file| Ok((file.status()?, files.status(&path)?))).await?;
+        let (open, named): (FileStatus, FileStatus) = now.map_err(|error: io::Error| failure_of(&error))?;
+        Ok((source, identity_of(&open) == identity && identity_of(&named) == identity))
+    }
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::time::timeout(STALLED_AFTER, work).await.map_err(|_| {
+        Failure::new(Remedy::Block, Code::SourceStalled, "the source gave no byte for 15 seconds")
+    })
+}
+
+/// Sorts what the file system reports about a source.
+pub(crate) fn failure_of(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            Failure::new(Remedy::Block, Code::SourceVanished, "the source is not there any more")
+        }
+        io::ErrorKind::TimedOut => Failure::new(Remedy::Block, Code::SourceStalled, "the source timed out"),
+        _ => Failure::new(Remedy::Block, Code::SourceUnreadable, format!("the source cannot be read: {error}")),
+    }
+}
+
+/// The source ended early, or grew.
+pub(crate) fn changed() -> Failure {
+    Failure::new(Remedy::Retry, Code::SourceChanged, "the source changed while it was read")
+}
+
+/// Reads a file from front to back and at any place, as decoders want it.
+pub(crate) struct Reader<'f> {
+    file: &'f mut dyn File,
+    position: u64,
+    length: u64,
+}
+
+impl<'f> Reader<'f> {
+    pub(crate) fn new(file: &'f mut dyn File, length: u64) -> Self {
+        Self { file, position: 0, length }
+    }
+}
+
+impl io::Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(self.position, buffer)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl io::Seek for Reader<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            io::SeekFrom::Start(offset) => Some(offset),
+            io::SeekFrom::End(delta) => self.length.checked_add_signed(delta),
+            io::SeekFrom::Current(delta) => self.position.checked_add_signed(delta),
+        };
+        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}

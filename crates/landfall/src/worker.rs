@@ -1,0 +1,111 @@
+//! This process among the others that work on the same journal.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use landfall_core::{BEAT_EVERY, Verdict, Watch};
+use landfall_env::{FileLock, Sabotage};
+
+use crate::{Error, Observer, Progress, engine::Inner};
+
+/// A process instance that may hold leases. While it lives it holds the lock of its own file; dropping it lets go of
+/// the lock, and its leases are then free for anyone.
+pub(crate) struct Worker {
+    engine: Arc<Inner>,
+    pub(crate) id: String,
+    path: PathBuf,
+    _lock: Box<dyn FileLock>,
+    watch: Mutex<Watch>,
+    /// Monotonic time of the last beat.
+    beat_at: Mutex<Duration>,
+}
+
+impl Worker {
+    /// Enters the journal under a fresh name.
+    pub(crate) async fn enter(engine: &Arc<Inner>) -> Result<Self, Error> {
+        let env = engine.env.clone();
+        let id = env.random.name();
+        let path = engine.settings.home.join("workers").join(format!("{id}.lock"));
+        let (files, lock_path) = (env.files.clone(), path.clone());
+        let lock = env
+            .blocking
+            .run(move || files.try_lock(&lock_path))
+            .await
+            .map_err(|source| Error::Io { action: "lock", path: path.clone(), source })?
+            .ok_or_else(|| Error::Invalid("a fresh worker's lock is held by somebody else".to_owned()))?;
+        let name = id.clone();
+        engine.journal.write(move |tx| tx.enter_worker(&name, std::process::id())).await?;
+        let beat_at = Mutex::new(env.clock.monotonic());
+        Ok(Self { engine: Arc::clone(engine), id, path, _lock: lock, watch: Mutex::default(), beat_at })
+    }
+
+    /// Raises the beat if it is time, and takes items from workers that died or stand still. `false` if this worker was
+    /// itself taken for dead.
+    pub(crate) async fn tend(&self, observer: &dyn Observer) -> Result<bool, Error> {
+        let now = self.engine.env.clock.monotonic();
+        {
+            let mut beat_at = self.beat_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if now.saturating_sub(*beat_at) < BEAT_EVERY {
+                return Ok(true);
+            }
+            *beat_at = now;
+        }
+        let id = self.id.clone();
+        if !self.engine.journal.write(move |tx| tx.beat(&id)).await? {
+            return Ok(false);
+        }
+        self.look_around(observer).await?;
+        Ok(true)
+    }
+
+    /// Takes items from workers that died or stand still.
+    pub(crate) async fn look_around(&self, observer: &dyn Observer) -> Result<(), Error> {
+        let engine = &self.engine;
+        let others: Vec<_> =
+            engine.journal.read(|tx| tx.workers()).await?.into_iter().filter(|row| row.id != self.id).collect();
+        let now = engine.env.clock.monotonic();
+        for other in &others {
+            let path = engine.settings.home.join("workers").join(format!("{}.lock", other.id));
+            let (files, lock_path) = (engine.env.files.clone(), path.clone());
+            let free = engine.env.blocking.run(move || files.try_lock(&lock_path).is_ok_and(|lock| lock.is_some())).await;
+            let verdict = {
+                let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+                let beat = if engine.env.steps.sabotaged(Sabotage::WallClockLease) { 0 } else { other.beat };
+                let now = if engine.env.steps.sabotaged(Sabotage::WallClockLease) {
+                    Duration::from_millis(u64::try_from(engine.env.clock.wall_ms()).unwrap_or(0))
+                } else {
+                    now
+                };
+                watch.observe(&other.id, beat, free, now)
+            };
+            if verdict == Verdict::Alive {
+                continue;
+            }
+            let id = other.id.clone();
+            let items = engine.journal.write(move |tx| tx.release_worker(&id)).await?;
+            if verdict == Verdict::Dead {
+                let files = engine.env.files.clone();
+                // Only its name is lost if this fails, and the next look-around finds no row for it.
+                let _ = engine.env.blocking.run(move || files.remove_file(&path)).await;
+            }
+            if items > 0 {
+                observer.saw(Progress::TookOver { pid: other.pid, items });
+            }
+        }
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.retain(|id| others.iter().any(|other| other.id == id));
+        Ok(())
+    }
+
+    /// Gives back all leases and leaves.
+    pub(crate) async fn leave(self) -> Result<(), Error> {
+        let id = self.id.clone();
+        self.engine.journal.write(move |tx| tx.release_worker(&id)).await?;
+        let (files, path) = (self.engine.env.files.clone(), self.path.clone());
+        let _ = self.engine.env.blocking.run(move || files.remove_file(&path)).await;
+        Ok(())
+    }
+}
