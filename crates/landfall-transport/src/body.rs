@@ -78,12 +78,14 @@ pub(crate) struct Watch(Arc<Watched>);
 struct Watched {
     error: Mutex<Option<BodyError>>,
     awaited: AtomicBool,
+    finished: AtomicBool,
 }
 
 impl Watch {
     /// Starts to watch the body of a request.
     pub(crate) fn over(body: Body) -> (Body, Self) {
         let watch = Self::default();
+        watch.0.finished.store(is_finished(&body), Ordering::Relaxed);
         (WatchedBody { body, watch: watch.clone() }.boxed_unsync(), watch)
     }
 
@@ -91,12 +93,23 @@ impl Watch {
     pub(crate) fn error(&self) -> Option<BodyError> {
         self.0.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
 
+#[cfg(feature = "http")]
+impl Watch {
     /// Someone asked for the next bytes and the body has none yet.
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only sockets stand still"))]
     pub(crate) fn is_awaited(&self) -> bool {
         self.0.awaited.load(Ordering::Relaxed)
     }
+
+    /// All its bytes were taken.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.finished.load(Ordering::Relaxed)
+    }
+}
+
+fn is_finished(body: &Body) -> bool {
+    http_body::Body::is_end_stream(body) || http_body::Body::size_hint(body).exact() == Some(0)
 }
 
 struct WatchedBody {
@@ -111,6 +124,9 @@ impl http_body::Body for WatchedBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         self.watch.0.awaited.store(polled.is_pending(), Ordering::Relaxed);
+        if matches!(polled, Poll::Ready(None)) || is_finished(&self.body) {
+            self.watch.0.finished.store(true, Ordering::Relaxed);
+        }
         match polled {
             Poll::Ready(Some(Err(error))) => {
                 *self.watch.0.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
