@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-//!
-=======
 //! Seals what leaves the device and opens what comes back: the only crate that can read content.
 //!
 //! A file is cut into *chunks* of 4 MiB. A [`FileKey`] and a [`StreamHeader`] that were never used before make a
@@ -64,4 +61,3 @@ pub use self::{
     secretbox::{SECRETBOX_OVERHEAD, WrongKey, secretbox_open, secretbox_seal},
     stream::{ChunkSealer, OpenError, Opened, ResealError, SourceChanged, StreamHeader, StreamOpener, TooManyChunks},
 };
->>>>>>> crypto
