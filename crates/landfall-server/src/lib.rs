@@ -19,6 +19,7 @@
 //! # }
 //! ```
 mod account;
+mod audit;
 mod blobs;
 mod collections;
 mod config;
@@ -41,6 +42,8 @@ mod signing;
 mod trash;
 mod uploads;
 
+#[doc(hidden)]
+pub use self::audit::{audit, audit_in};
 pub use self::{
     account::{AccountEntry, AccountError, NewAccount, Token},
     config::ServerConfig,
