@@ -1,0 +1,111 @@
+//! The vault's database: how it is opened, migrated, read and written.
+//!
+//! One connection per process, behind a mutex that is only taken inside blocking work. A write is one immediate
+//! transaction and never waits for anything but the disk; a promise is kept from the moment it commits
+//! (`synchronous=FULL`).
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::refusal::Refusal;
+
+/// Scripts that lead from each schema to the next. A script is never edited once released.
+const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+
+/// The schema this version reads and writes.
+pub(crate) const SCHEMA: u32 = MIGRATIONS.len() as u32;
+
+pub(crate) struct Database {
+    connection: Mutex<Connection>,
+}
+
+/// Why a database could not be brought to the present schema.
+#[derive(Debug)]
+pub(crate) enum MigrateError {
+    Newer(u32),
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for MigrateError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl Database {
+    pub(crate) fn open(path: &Path, vfs: Option<&str>, busy_wait: Duration) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let connection = match vfs {
+            Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+            None => Connection::open_with_flags(path, flags)?,
+        };
+        connection.busy_timeout(busy_wait)?;
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| {
+            let mode = row.get::<_, String>(0)?;
+            if mode.eq_ignore_ascii_case("wal") { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
+        })?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// Brings the database to [`SCHEMA`]. `new` fills a database that has just been made, `always` runs in the same
+    /// transaction each time.
+    pub(crate) fn migrate<T, E: From<MigrateError>>(
+        &self,
+        new: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+        always: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let sqlite = |error| E::from(MigrateError::Sqlite(error));
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+        let found = user_version(&transaction).map_err(sqlite)?;
+        if found > SCHEMA {
+            return Err(MigrateError::Newer(found).into());
+        }
+        for script in &MIGRATIONS[found as usize..] {
+            transaction.execute_batch(script).map_err(sqlite)?;
+        }
+        if found == 0 {
+            new(&transaction).map_err(sqlite)?;
+        }
+        if found < SCHEMA {
+            transaction.pragma_update(None, "user_version", SCHEMA).map_err(sqlite)?;
+        }
+        let value = always()?;
+        transaction.commit().map_err(sqlite)?;
+        Ok(value)
+    }
+
+    /// Does `work` in one immediate transaction, which commits if it succeeds.
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if user_version(&transaction)? != SCHEMA {
+            return Err(Refusal::unavailable("the vault was upgraded by a newer version; restart with that version"));
+        }
+        let value = work(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+
+    /// Does `work` on one consistent state of the database.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+        work(&transaction)
+    }
+}
+
+fn user_version(transaction: &Transaction<'_>) -> rusqlite::Result<u32> {
+    transaction.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))
+}

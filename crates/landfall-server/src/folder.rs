@@ -1,0 +1,201 @@
+//! The vault folder on disk: where things are, and how a part's bytes become durable there.
+//!
+//! ```text
+//! server.db                                    rows
+//! signing.key                                  32 random bytes that sign URLs
+//! blobs/<account>/<kk>/<object key>/<number>   parts; an object is the sequence of its parts
+//! incoming/<instance>/<name>                   parts on their way in
+//! instances/<instance>.lock                    held while that instance lives
+//! ```
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use landfall_env::{Env, File, FileKind, Files, Sabotage};
+
+/// Which part of which object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartName {
+    pub(crate) account: i64,
+    pub(crate) object_key: String,
+    pub(crate) number: u32,
+}
+
+/// The paths of a vault, and the moves within it.
+pub(crate) struct Folder {
+    root: PathBuf,
+    /// Folders whose own names this process has made durable, and which are never removed.
+    durable: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Folder {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, durable: Mutex::default() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.root.join("server.db")
+    }
+
+    pub(crate) fn signing_key(&self) -> PathBuf {
+        self.root.join("signing.key")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    pub(crate) fn instances(&self) -> PathBuf {
+        self.root.join("instances")
+    }
+
+    pub(crate) fn part(&self, part: &PartName) -> PathBuf {
+        self.object(part.account, &part.object_key).join(part.number.to_string())
+    }
+
+    fn object(&self, account: i64, object_key: &str) -> PathBuf {
+        let prefix = object_key.get(..2).unwrap_or("--");
+        self.blobs().join(account.to_string()).join(prefix).join(object_key)
+    }
+
+    /// Moves a synced file to its place and makes the new name durable. The caller holds the database's write lock;
+    /// `first` says that no part of this object is known to be durable yet.
+    pub(crate) fn place(&self, env: &Env, temporary: &Path, part: &PartName, first: bool) -> io::Result<()> {
+        let object = self.object(part.account, &part.object_key);
+        if first {
+            env.files.create_dir_all(&object)?;
+        }
+        env.files.rename(temporary, &self.part(part))?;
+        if env.steps.sabotaged(Sabotage::SkipFolderSync) {
+            return Ok(());
+        }
+        env.files.sync_dir(&object)?;
+        if first {
+            self.sync_ancestors(env.files.as_ref(), &object)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the names of an object's folder and of the folders above it durable. The upper ones are synced once per
+    /// process: they are never removed, but one that is found may have been made by a process that died before its sync.
+    fn sync_ancestors(&self, files: &dyn Files, object: &Path) -> io::Result<()> {
+        let blobs = self.blobs();
+        let mut child = object.to_owned();
+        while let Some(parent) = child.parent().filter(|_| child != blobs) {
+            let known = child != object && self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(&child);
+            if known {
+                break;
+            }
+            files.sync_dir(parent)?;
+            if child != object {
+                self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(child.clone());
+            }
+            child = parent.to_owned();
+        }
+        Ok(())
+    }
+
+    /// Removes a part that has no row. The caller holds the database's write lock.
+    pub(crate) fn remove_part(&self, files: &dyn Files, part: &PartName) -> io::Result<()> {
+        found(files.remove_file(&self.part(part)))?;
+        // Fails when other parts are there, which is as well.
+        let _ = files.remove_dir(&self.object(part.account, &part.object_key));
+        Ok(())
+    }
+
+    /// Removes all files of an object, with or without rows, and makes that durable. Success if there are none. The
+    /// caller holds the database's write lock.
+    pub(crate) fn remove_object(&self, files: &dyn Files, account: i64, object_key: &str) -> io::Result<()> {
+        let object = self.object(account, object_key);
+        let Some(entries) = found(files.list(&object))? else { return Ok(()) };
+        for entry in entries {
+            found(files.remove_file(&object.join(entry.name)))?;
+        }
+        files.sync_dir(&object)?;
+        found(files.remove_dir(&object))?;
+        files.sync_dir(object.parent().unwrap_or(&self.root))
+    }
+}
+
+/// `None` if the name was not there.
+pub(crate) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a folder of files.
+pub(crate) fn remove_flat_dir(files: &dyn Files, path: &Path) -> io::Result<()> {
+    let Some(entries) = found(files.list(path))? else { return Ok(()) };
+    for entry in entries {
+        let entry_path = path.join(&entry.name);
+        if entry.kind == FileKind::Dir {
+            remove_flat_dir(files, &entry_path)?;
+        } else {
+            found(files.remove_file(&entry_path))?;
+        }
+    }
+    found(files.remove_dir(path)).map(drop)
+}
+
+/// A file on its way in. Removed when dropped, unless it was placed: also when the client goes away and the request is
+/// dropped in the middle.
+pub(crate) struct Incoming {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Option<Box<dyn File>>,
+    files: Arc<dyn Files>,
+    placed: bool,
+}
+
+impl Incoming {
+    pub(crate) fn create(env: &Env, dir: &Path) -> io::Result<Self> {
+        let path = dir.join(env.random.name());
+        let file = env.files.create_new(&path)?;
+        Ok(Self { path, file: Some(file), files: Arc::clone(&env.files), placed: false })
+    }
+
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.as_mut().expect("an incoming file is open until it is synced").append(bytes)
+    }
+
+    /// Makes the bytes durable and closes the file.
+    pub(crate) fn finish(&mut self, env: &Env) -> io::Result<()> {
+        if let Some(mut file) = self.file.take()
+            && !env.steps.sabotaged(Sabotage::SkipFileSync)
+        {
+            file.sync()?;
+        }
+        Ok(())
+    }
+
+    /// The file has its final name: there is nothing left to remove.
+    pub(crate) fn placed(&mut self) {
+        self.placed = true;
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // A panic stands for a crash, and a crash removes nothing: the next to open the vault does.
+        if !self.placed && !std::thread::panicking() {
+            self.file = None;
+            if let Err(error) = found(self.files.remove_file(&self.path)) {
+                tracing::warn!(%error, "Failed to remove a part that did not arrive");
+            }
+        }
+    }
+}

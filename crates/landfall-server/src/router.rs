@@ -1,0 +1,150 @@
+//! All routes, and how they are served on a socket.
+
+use std::{future::Future, io, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{get, post, put},
+};
+use landfall_protocol::{ErrorCode, route};
+use tokio::{net::TcpListener, sync::Notify};
+
+use crate::{
+    Server, account, blobs, collections, diff, files, keys, magic, parts,
+    refusal::{BlobRefusal, Refusal},
+    trash, uploads,
+};
+
+const BLOBS: &str = "/blobs/";
+const HEALTHZ: &str = "/healthz";
+const READYZ: &str = "/readyz";
+
+impl Server {
+    /// All routes. Answering needs no spawned task and no socket: call it in-process, or [`Server::serve`] it.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route(route::ACCOUNT, get(account::show))
+            .route(route::KEYS, get(keys::show).put(keys::put))
+            .route(route::UPLOADS, post(uploads::open))
+            .route(&route::upload("{object_key}"), get(uploads::show).delete(uploads::abandon))
+            .route(&route::sign("{object_key}"), post(uploads::sign))
+            .route(&route::complete("{object_key}"), post(uploads::complete))
+            .route("/blobs/{account}/{object_key}/{number}", put(parts::put))
+            .route("/blobs/{account}/{object_key}", get(blobs::get))
+            .route(route::COLLECTIONS, post(collections::create))
+            .route(route::COLLECTIONS_LIST, get(collections::list))
+            .route(route::DIFF, get(diff::show))
+            .route(route::FILES, post(files::register))
+            .route("/vault/files/{id}", get(files::show))
+            .route(route::MAGIC_METADATA, put(magic::update))
+            .route(route::TRASH, post(trash::remove))
+            .route("/files/download/{id}", get(files::download))
+            .route("/files/preview/{id}", get(files::preview))
+            .route(HEALTHZ, get(healthz))
+            .route(READYZ, get(readyz))
+            .fallback(no_such_route)
+            .method_not_allowed_fallback(no_such_method)
+            .layer(middleware::from_fn_with_state(self.clone(), observe))
+            .with_state(self.clone())
+    }
+
+    /// Answers requests on `listener` until `shutdown` is ready, and maintains the vault meanwhile.
+    ///
+    /// Then no more connections are taken, and this returns when running requests have finished or
+    /// [`crate::ServerConfig::shutdown_grace`] is over. What was answered by then is durable. There is no TLS: listen
+    /// on the loopback or put a proxy in front.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let stopping = Arc::new(Notify::new());
+        let signal = {
+            let stopping = Arc::clone(&stopping);
+            async move {
+                shutdown.await;
+                stopping.notify_one();
+            }
+        };
+        let serving = axum::serve(listener, self.router()).with_graceful_shutdown(signal);
+        let grace = async {
+            stopping.notified().await;
+            tokio::time::sleep(self.inner.config.shutdown_grace).await;
+        };
+        tokio::select! {
+            biased;
+            result = async { serving.await } => result,
+            () = grace => Ok(()),
+            () = self.maintain_forever() => Ok(()),
+        }
+    }
+
+    async fn maintain_forever(&self) {
+        loop {
+            tokio::time::sleep(self.inner.config.maintenance_interval).await;
+            match self.maintain().await {
+                Ok(done) => tracing::debug!(?done, "Maintained the vault"),
+                Err(error) => tracing::warn!(%error, "Failed to maintain the vault; will try again"),
+            }
+        }
+    }
+}
+
+/// Around every request: no more at once than configured, and one line each. Never the query, which may hold a signature.
+async fn observe(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let is_blob = request.uri().path().starts_with(BLOBS);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let start = server.inner.env.clock.monotonic();
+    let permit = server.inner.in_flight.try_acquire();
+    let mut response = match permit {
+        Ok(_permit) => next.run(request).await,
+        Err(_) if route == HEALTHZ => next.run(request).await,
+        Err(_) => refuse(is_blob, Refusal::unavailable("too many requests at once; try again")),
+    };
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    let duration = server.inner.env.clock.monotonic().saturating_sub(start);
+    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(%method, route, status = response.status().as_u16(), duration_ms, "Answered {method} {route}");
+    response
+}
+
+/// `GET /healthz`: the process is up.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: the database answers.
+async fn readyz(State(server): State<Server>) -> Result<&'static str, Refusal> {
+    let answer = server
+        .read(|transaction, _| Ok(transaction.query_row("SELECT count(*) FROM vault", [], |row| row.get::<_, u32>(0))?))
+        .await;
+    match answer {
+        Ok(1) => Ok("ok\n"),
+        Ok(_) => Err(Refusal::unavailable("the vault has no name")),
+        Err(refusal) => Err(Refusal { source: refusal.source, ..Refusal::unavailable("the database does not answer") }),
+    }
+}
+
+async fn no_such_route(request: Request) -> Response {
+    refuse(request.uri().path().starts_with(BLOBS), Refusal::not_found("no such route"))
+}
+
+async fn no_such_method(request: Request) -> Response {
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Invalid, "this route has other methods");
+    refuse(request.uri().path().starts_with(BLOBS), refusal)
+}
+
+fn refuse(is_blob: bool, refusal: Refusal) -> Response {
+    if is_blob { BlobRefusal::from(refusal).into_response() } else { refusal.into_response() }
+}
