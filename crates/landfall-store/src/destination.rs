@@ -21,6 +21,8 @@ pub struct Destination {
     pub cursor: i64,
     /// Key that seals secrets at rest, wrapped by the master key: 24-byte nonce, 48 bytes.
     pub journal_key: Option<Vec<u8>>,
+    /// The account's key attributes as the vault gave them, every key in them wrapped.
+    pub attributes: Option<Vec<u8>>,
     /// An account's token, sealed under the journal key.
     pub token: Option<Vec<u8>>,
 }
@@ -50,16 +52,16 @@ impl Tx<'_> {
     /// The destination at a location, if there is one.
     pub fn find_destination(&self, location: &str) -> Result<Option<Destination>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT id, location, vault, cursor, journal_key, token FROM destination WHERE location = ?1",
+            "SELECT id, location, vault, cursor, journal_key, attributes, token FROM destination WHERE location = ?1",
         )?;
         Ok(statement.query_row([location], read).optional()?)
     }
 
     /// All destinations.
     pub fn destinations(&self) -> Result<Vec<Destination>, StoreError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT id, location, vault, cursor, journal_key, token FROM destination ORDER BY id")?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, location, vault, cursor, journal_key, attributes, token FROM destination ORDER BY id",
+        )?;
         let rows = statement.query_map([], read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -79,6 +81,14 @@ impl Tx<'_> {
             .prepare_cached("UPDATE destination SET journal_key = ?2 WHERE id = ?1 AND journal_key IS NULL")?
             .execute((id.0, wrapped))?;
         Ok(self.connection.query_row("SELECT journal_key FROM destination WHERE id = ?1", [id.0], |row| row.get(0))?)
+    }
+
+    /// Replaces the key attributes.
+    pub fn keep_attributes(&self, id: DestinationId, attributes: &[u8]) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("UPDATE destination SET attributes = ?2 WHERE id = ?1")?
+            .execute((id.0, attributes))?;
+        Ok(())
     }
 
     /// Replaces the sealed token.
@@ -110,7 +120,7 @@ impl Tx<'_> {
             [id.0],
         )?;
         self.connection.execute(
-            "UPDATE destination SET vault = ?2, cursor = 0, journal_key = NULL, token = NULL WHERE id = ?1",
+            "UPDATE destination SET vault = ?2, cursor = 0, journal_key = NULL, attributes = NULL, token = NULL WHERE id = ?1",
             (id.0, vault),
         )?;
         Ok(())
@@ -155,7 +165,8 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Destination> {
         vault: row.get(2)?,
         cursor: row.get(3)?,
         journal_key: row.get(4)?,
-        token: row.get(5)?,
+        attributes: row.get(5)?,
+        token: row.get(6)?,
     })
 }
 

@@ -65,7 +65,11 @@ impl Settings {
             chunks_per_part: 4,
             memory_bytes: BUDGET_BYTES,
             retry: RetryPolicy::default(),
-            reach: RetryPolicy { base: Duration::from_millis(500), cap: Duration::from_secs(30), attempts_max: u32::MAX },
+            reach: RetryPolicy {
+                base: Duration::from_millis(500),
+                cap: Duration::from_secs(30),
+                attempts_max: u32::MAX,
+            },
             quiet: Duration::from_secs(2),
             file_bytes_max: 64 << 30,
             device: String::new(),

@@ -32,12 +32,13 @@ mod source;
 mod worker;
 
 pub use landfall_core::{Class, ClassLimits, Code, Failure, ItemId, RetryPolicy, Timestamp};
+pub use landfall_crypto::{MasterKey, RecoveryKey};
 pub use landfall_env::Env;
 pub use landfall_store::{Counts, Destination, DestinationId, Event, ItemSummary, ObjectSummary, StoreError};
-pub use landfall_transport::{Carrier, ServiceCarrier};
 #[cfg(feature = "http")]
-pub use landfall_transport::http::HttpCarrier;
-pub use landfall_transport::vault::{Origin, Token};
+pub use landfall_transport::HttpCarrier;
+pub use landfall_transport::vault::{Origin, Token, Vault};
+pub use landfall_transport::{Carrier, ServiceCarrier};
 
 pub use self::{
     engine::{Engine, Settings},

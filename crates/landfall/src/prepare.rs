@@ -106,8 +106,12 @@ impl Drive {
         let memory = &self.engine.memory;
         let chunk_len = memory.chunk_len();
         let (key, header) = self.keys_for(present)?;
-        let plan = PartPlan::aligned(sealed_len(size, chunk_len), chunk_len.sealed_bytes() as u64, self.engine.settings.chunks_per_part)
-            .ok_or_else(|| Failure::new(Remedy::Block, Code::SourceTooLarge, "the file cannot be cut into parts"))?;
+        let plan = PartPlan::aligned(
+            sealed_len(size, chunk_len),
+            chunk_len.sealed_bytes() as u64,
+            self.engine.settings.chunks_per_part,
+        )
+        .ok_or_else(|| Failure::new(Remedy::Block, Code::SourceTooLarge, "the file cannot be cut into parts"))?;
         let chunks = chunk_count(size, chunk_len);
         let mut state = Reading {
             digest: DigestState::new(),
@@ -260,8 +264,10 @@ impl Reading {
     /// Takes in the chunk in `buffer`: hashes it, seals it, keeps its MAC and checksum.
     fn take(&mut self, index: u64, buffer: &mut landfall_crypto::ChunkBuffer, last: bool, per_part: u64) {
         self.digest.update(buffer.message());
-        let mac: ChunkMac =
-            self.sealer.seal(index, &self.earlier, buffer, last).expect("a plan has fewer chunks than a stream may have");
+        let mac: ChunkMac = self
+            .sealer
+            .seal(index, &self.earlier, buffer, last)
+            .expect("a plan has fewer chunks than a stream may have");
         self.earlier.push(&mac);
         self.crc.update(buffer.wire());
         self.macs.extend_from_slice(mac.as_bytes());

@@ -173,7 +173,9 @@ impl Drive {
         let made = session.remote.create_collection(&new).await?;
         let stored = index::open_collection(&session, &made)?;
         if stored.name != name {
-            return Err(Failure::new(Remedy::Block, Code::Tampered, "the vault answered with another collection").into());
+            return Err(
+                Failure::new(Remedy::Block, Code::Tampered, "the vault answered with another collection").into()
+            );
         }
         let kept = stored.clone();
         self.engine.journal.write(move |tx| tx.keep_collection(destination, &kept)).await?;

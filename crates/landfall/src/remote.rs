@@ -237,7 +237,7 @@ impl Remote {
 }
 
 fn failure_of(error: CallError) -> Failure {
-    error
-        .into_failure()
-        .unwrap_or_else(|body| Failure::new(Remedy::Retry, Code::BadAnswer, format!("the request's body failed: {body}")))
+    error.into_failure().unwrap_or_else(|body| {
+        Failure::new(Remedy::Retry, Code::BadAnswer, format!("the request's body failed: {body}"))
+    })
 }

@@ -111,7 +111,17 @@ impl Engine {
     ) -> Result<RunReport, Error> {
         let start = self.inner.env.clock.monotonic();
         let worker = Worker::enter(&self.inner).await?;
-        let mut run = Run { engine: self, session, observer, worker, start, options, active: FuturesUnordered::new(), held: BTreeMap::new(), was_away: false };
+        let mut run = Run {
+            engine: self,
+            session,
+            observer,
+            worker,
+            start,
+            options,
+            active: FuturesUnordered::new(),
+            held: BTreeMap::new(),
+            was_away: false,
+        };
         run.worker.look_around(run.observer.as_ref()).await?;
         let end = run.until_it_ends().await;
         let Run { worker, active, .. } = run;

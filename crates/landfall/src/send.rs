@@ -33,7 +33,8 @@ impl Drive {
             self.write(move |tx, lease, now| tx.set_object(lease, id, ObjectState::Opening, now)).await?;
         }
         self.reached("upload.open.intent");
-        let sign = object.parts.iter().take(self.engine.settings.parts_in_flight_max).map(|part| checksum(object, part));
+        let sign =
+            object.parts.iter().take(self.engine.settings.parts_in_flight_max).map(|part| checksum(object, part));
         let upload = NewUpload {
             object_key: object.object_key.clone(),
             size: object.plan.size(),
@@ -175,7 +176,8 @@ impl Drive {
         let id = object.id;
         self.write(move |tx, lease, now| tx.set_object(lease, id, ObjectState::Completing, now)).await?;
         self.reached("complete.intent");
-        let parts = object.parts.iter().map(|part| CompletePart { number: part.number.0, crc32c: part.crc32c }).collect();
+        let parts =
+            object.parts.iter().map(|part| CompletePart { number: part.number.0, crc32c: part.crc32c }).collect();
         let completed = self.session.inner.remote.complete(&plan(object), parts).await;
         self.reached("complete.answered");
         match completed {
@@ -203,7 +205,8 @@ impl Drive {
             let signed = match signed {
                 Err(failure) if failure.remedy == Remedy::Reopen => {
                     let id = object.id;
-                    self.write(move |tx, lease, now| tx.asked(lease, id, ObjectState::Opening, &BTreeMap::new(), now)).await?;
+                    self.write(move |tx, lease, now| tx.asked(lease, id, ObjectState::Opening, &BTreeMap::new(), now))
+                        .await?;
                     return Err(failure.into());
                 }
                 other => other?,
@@ -216,7 +219,8 @@ impl Drive {
         }
         let taken = parts.iter().map(|part| self.grants.remove(&(object.id, part.number.0)).map(|(grant, _)| grant));
         taken.collect::<Option<Vec<_>>>().ok_or_else(|| {
-            Failure::new(Remedy::Retry, Code::BadAnswer, "the destination granted other parts than it was asked for").into()
+            Failure::new(Remedy::Retry, Code::BadAnswer, "the destination granted other parts than it was asked for")
+                .into()
         })
     }
 }
@@ -311,7 +315,7 @@ impl Sealing {
             let frame = state.rest.split_to(state.rest.len().min(FRAME_BYTES));
             Ok(Some((Frame::data(frame), state)))
         });
-        BodyExt::boxed_unsync(StreamBody::new(frames))
+        StreamBody::new(frames).boxed_unsync()
     }
 }
 
@@ -346,7 +350,9 @@ impl PartReader {
             .with(env, move |file| -> Result<_, Failure> {
                 let offset = index * chunk_len;
                 let len = usize::try_from(chunk_len.min(sealing.plain_size - offset)).unwrap_or(usize::MAX);
-                let read = file.read_at(offset, buffer.message_mut(len)).map_err(|error: io::Error| source::failure_of(&error))?;
+                let read = file
+                    .read_at(offset, buffer.message_mut(len))
+                    .map_err(|error: io::Error| source::failure_of(&error))?;
                 if read != len {
                     buffer.wipe();
                     return Err(new_revision());
@@ -358,7 +364,8 @@ impl PartReader {
                 let expected = if sealing.unchecked {
                     // Seals whatever is there: the sabotage that a changed source must be caught by.
                     let mut copy = landfall_crypto::ChunkBuffer::with_capacity(
-                        landfall_crypto::ChunkLen::new(u32::try_from(chunk_len).unwrap_or(u32::MAX)).unwrap_or(landfall_crypto::ChunkLen::MAX),
+                        landfall_crypto::ChunkLen::new(u32::try_from(chunk_len).unwrap_or(u32::MAX))
+                            .unwrap_or(landfall_crypto::ChunkLen::MAX),
                     );
                     copy.message_mut(len).copy_from_slice(buffer.message());
                     sealing.sealer.seal(index, &earlier, &mut copy, last).map_err(|_| new_revision())?

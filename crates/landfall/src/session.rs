@@ -16,7 +16,7 @@ use landfall_crypto::{
 use landfall_env::Env;
 use landfall_protocol::{AccountInfo, Base64, KeyAttributes};
 use landfall_store::{Destination, DestinationId};
-use landfall_transport::vault::Vault;
+use landfall_transport::vault::{Token, Vault};
 use zeroize::Zeroizing;
 
 use crate::{Engine, Error, remote::Remote};
@@ -157,13 +157,57 @@ impl Engine {
             Secret::MasterKey(master) => UnlockedKeys { master, created: None },
             other => open_keys(&self.inner.env, &attributes, other).await?,
         };
-        let wrapped = wrapped(
-            &attributes.recovery_key_encrypted_with_master_key,
-            &attributes.recovery_key_decryption_nonce,
-        )?;
-        let key: RecoveryKey =
-            unwrap_key(&keys.master, &wrapped).map_err(|_| Error::Tampered("the recovery key does not open".to_owned()))?;
+        let wrapped =
+            wrapped(&attributes.recovery_key_encrypted_with_master_key, &attributes.recovery_key_decryption_nonce)?;
+        let key: RecoveryKey = unwrap_key(&keys.master, &wrapped)
+            .map_err(|_| Error::Tampered("the recovery key does not open".to_owned()))?;
         Ok(recovery_phrase(&key))
+    }
+
+    /// Keeps a token for later runs, sealed; and the vault's wrapped keys, so that a password can open it.
+    ///
+    /// # Errors
+    /// [`Error::Destination`] if the vault cannot be asked.
+    pub async fn keep_token(&self, session: &Session, token: &Token) -> Result<(), Error> {
+        let attributes = session.inner.remote.keys().await?.ok_or(Error::NoKeys)?;
+        let attributes = serde_json::to_vec(&attributes).expect("key attributes are plain data");
+        let sealed = session.inner.seal_secret(&self.inner.env, token.expose().as_bytes());
+        let id = session.inner.destination;
+        self.inner
+            .journal
+            .write(move |tx| {
+                tx.keep_attributes(id, &attributes)?;
+                tx.keep_token(id, &sealed)
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// The token that [`Engine::keep_token`] kept, and the keys that opened it. `None` if none was kept.
+    ///
+    /// # Errors
+    /// [`Error::WrongPassword`], [`Error::WrongRecoveryKey`].
+    pub async fn kept_token(
+        &self,
+        destination: &Destination,
+        secret: Secret,
+    ) -> Result<Option<(Token, UnlockedKeys)>, Error> {
+        let (Some(sealed), Some(journal_key), Some(attributes)) =
+            (&destination.token, &destination.journal_key, &destination.attributes)
+        else {
+            return Ok(None);
+        };
+        let attributes: KeyAttributes = serde_json::from_slice(attributes)
+            .map_err(|_| Error::Tampered("the key attributes in the journal cannot be read".to_owned()))?;
+        let keys = open_keys(&self.inner.env, &attributes, secret).await?;
+        let journal_key: JournalKey =
+            unwrap_key(&keys.master, &unpack(journal_key)?).map_err(|_| Error::WrongPassword)?;
+        let token = open_secret(&journal_key, sealed).and_then(|token| {
+            let text = std::str::from_utf8(&token).ok()?;
+            Token::new(text).ok()
+        });
+        let token = token.ok_or_else(|| Error::Tampered("the token in the journal does not open".to_owned()))?;
+        Ok(Some((token, keys)))
     }
 
     /// Starts a session: notes which vault this is, and opens the key that seals this home's secrets.
@@ -173,7 +217,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Destination`] if the vault cannot be asked; [`Error::WrongPassword`] if the master key is another's.
-    pub async fn session(&self, destination: &Destination, vault: &Vault, keys: &UnlockedKeys) -> Result<Session, Error> {
+    pub async fn session(
+        &self,
+        destination: &Destination,
+        vault: &Vault,
+        keys: &UnlockedKeys,
+    ) -> Result<Session, Error> {
         let remote = Remote::new(vault.clone(), &self.inner);
         let account = remote.account().await?;
         let id = destination.id;
@@ -236,11 +285,6 @@ impl SessionInner {
         sealed
     }
 
-    pub(crate) fn open_secret(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (nonce, sealed) = sealed.split_first_chunk::<24>()?;
-        secretbox_open(&self.journal_key, nonce, sealed).ok().map(Zeroizing::new)
-    }
-
     pub(crate) fn collection_key(&self, id: i64, encrypted: &[u8], nonce: &[u8]) -> Result<CollectionKey, Error> {
         let mut keys = self.collection_keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = keys.get(&id) {
@@ -252,6 +296,11 @@ impl SessionInner {
         keys.insert(id, key.clone());
         Ok(key)
     }
+}
+
+fn open_secret(key: &JournalKey, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (nonce, sealed) = sealed.split_first_chunk::<24>()?;
+    secretbox_open(key, nonce, sealed).ok().map(Zeroizing::new)
 }
 
 async fn derive(env: &Env, password: Zeroizing<String>, params: PasswordParams) -> Result<KeyEncryptionKey, Error> {
@@ -289,7 +338,8 @@ async fn open_keys(env: &Env, attributes: &KeyAttributes, secret: Secret) -> Res
     let master = match secret {
         Secret::MasterKey(master) => master,
         Secret::Password(password) => {
-            let salt = attributes.kek_salt.array().ok_or_else(|| Error::Tampered("the salt has a wrong length".to_owned()))?;
+            let salt =
+                attributes.kek_salt.array().ok_or_else(|| Error::Tampered("the salt has a wrong length".to_owned()))?;
             let params = PasswordParams::from_remote(attributes.mem_limit, attributes.ops_limit, salt)
                 .map_err(|error| Error::Tampered(error.to_string()))?;
             let kek = derive(env, password, params).await?;
@@ -297,10 +347,8 @@ async fn open_keys(env: &Env, attributes: &KeyAttributes, secret: Secret) -> Res
             unwrap_key(&kek, &wrapped).map_err(|_| Error::WrongPassword)?
         }
         Secret::RecoveryKey(recovery) => {
-            let wrapped = wrapped(
-                &attributes.master_key_encrypted_with_recovery_key,
-                &attributes.master_key_decryption_nonce,
-            )?;
+            let wrapped =
+                wrapped(&attributes.master_key_encrypted_with_recovery_key, &attributes.master_key_decryption_nonce)?;
             unwrap_key(&recovery, &wrapped).map_err(|_| Error::WrongRecoveryKey)?
         }
     };

@@ -100,17 +100,16 @@ impl Source {
     pub(crate) async fn is_unchanged(self, env: &Env, path: PathBuf) -> Result<(Self, bool), Failure> {
         let files = env.files.clone();
         let identity = self.identity;
-        let (source, now) =
-            self.with(env, move |file| Ok((file.status()?, files.status(&path)?))).await?;
+        let (source, now) = self.with(env, move |file| Ok((file.status()?, files.status(&path)?))).await?;
         let (open, named): (FileStatus, FileStatus) = now.map_err(|error: io::Error| failure_of(&error))?;
         Ok((source, identity_of(&open) == identity && identity_of(&named) == identity))
     }
 }
 
 async fn within<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    tokio::time::timeout(STALLED_AFTER, work).await.map_err(|_| {
-        Failure::new(Remedy::Block, Code::SourceStalled, "the source gave no byte for 15 seconds")
-    })
+    tokio::time::timeout(STALLED_AFTER, work)
+        .await
+        .map_err(|_| Failure::new(Remedy::Block, Code::SourceStalled, "the source gave no byte for 15 seconds"))
 }
 
 /// Sorts what the file system reports about a source.

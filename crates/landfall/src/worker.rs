@@ -70,7 +70,8 @@ impl Worker {
         for other in &others {
             let path = engine.settings.home.join("workers").join(format!("{}.lock", other.id));
             let (files, lock_path) = (engine.env.files.clone(), path.clone());
-            let free = engine.env.blocking.run(move || files.try_lock(&lock_path).is_ok_and(|lock| lock.is_some())).await;
+            let free =
+                engine.env.blocking.run(move || files.try_lock(&lock_path).is_ok_and(|lock| lock.is_some())).await;
             let verdict = {
                 let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
                 let beat = if engine.env.steps.sabotaged(Sabotage::WallClockLease) { 0 } else { other.beat };

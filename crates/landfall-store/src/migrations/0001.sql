@@ -16,6 +16,8 @@ CREATE TABLE destination (
     cursor      INTEGER NOT NULL DEFAULT 0,
     -- Seals file keys at rest; wrapped by the master key (24-byte nonce, 48 bytes).
     journal_key BLOB CHECK (length(journal_key) = 72),
+    -- The account's key attributes as the vault gave them, every key in them wrapped.
+    attributes  BLOB,
     -- An account's token, sealed under the journal key.
     token       BLOB
 ) STRICT;

@@ -91,7 +91,14 @@ struct Answer {
 
 impl Answer {
     /// Fills `wire` with the bytes from `at` on. Begins again from there when the transfer breaks.
-    async fn fill(&mut self, engine: &Arc<Inner>, session: &Session, id: i64, at: u64, wire: &mut [u8]) -> Result<(), Error> {
+    async fn fill(
+        &mut self,
+        engine: &Arc<Inner>,
+        session: &Session,
+        id: i64,
+        at: u64,
+        wire: &mut [u8],
+    ) -> Result<(), Error> {
         let mut filled = 0;
         while filled < wire.len() {
             let from = at + filled as u64;
@@ -105,7 +112,8 @@ impl Answer {
                 Err(failure) => {
                     (self.body, self.rest) = (None, Bytes::new());
                     let away = session.inner.remote.away().map_or(Duration::ZERO, |(away, _)| away);
-                    let passing = matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask | Remedy::Retry | Remedy::Renew);
+                    let passing =
+                        matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask | Remedy::Retry | Remedy::Renew);
                     if !passing || away >= PATIENCE {
                         return Err(failure.into());
                     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use landfall_crypto::{
-    CollectionKey, Digest, FileKey, StreamHeader, name_tag, open_blob, secretbox_open, secretbox_seal, unwrap_key, wrap_key,
+    CollectionKey, Digest, FileKey, StreamHeader, name_tag, open_blob, secretbox_open, secretbox_seal, unwrap_key,
+    wrap_key,
 };
 use landfall_env::Env;
 use landfall_protocol::{Collection, DIFF_PAGE_MAX, FileRecord, NewCollection};
@@ -40,8 +41,13 @@ pub async fn learn(engine: &Engine, session: &Session, observer: &dyn Observer) 
     let inner = &engine.inner;
     learn_collections(inner, session).await?;
     let id = session.inner.destination;
-    let mut cursor =
-        inner.journal.read(|tx| tx.destinations()).await?.into_iter().find(|found| found.id == id).map_or(0, |found| found.cursor);
+    let mut cursor = inner
+        .journal
+        .read(|tx| tx.destinations())
+        .await?
+        .into_iter()
+        .find(|found| found.id == id)
+        .map_or(0, |found| found.cursor);
     loop {
         let page = session.inner.remote.diff(cursor, DIFF_PAGE_MAX).await?;
         let Some(last) = page.diff.last() else { return Ok(()) };
@@ -86,15 +92,16 @@ async fn learn_collections(engine: &Arc<Inner>, session: &Session) -> Result<(),
     let id = session.inner.destination;
     let listed = session.inner.remote.collections().await?;
     let opened: Vec<_> = listed.iter().filter_map(|listed| open_collection(&session.inner, listed).ok()).collect();
-    engine
-        .journal
-        .write(move |tx| opened.iter().try_for_each(|collection| tx.keep_collection(id, collection)))
-        .await?;
+    engine.journal.write(move |tx| opened.iter().try_for_each(|collection| tx.keep_collection(id, collection))).await?;
     Ok(())
 }
 
 /// Opens a record's key, metadata and places.
-pub(crate) async fn open_record(engine: &Arc<Inner>, session: &Session, record: FileRecord) -> Result<OpenRecord, Error> {
+pub(crate) async fn open_record(
+    engine: &Arc<Inner>,
+    session: &Session,
+    record: FileRecord,
+) -> Result<OpenRecord, Error> {
     let key = file_key(engine, session, &record).await?;
     let content = content_of(&record, &key)?;
     let places = Places::open(&record, &key)?;
@@ -121,7 +128,8 @@ pub(crate) fn content_of(record: &FileRecord, key: &FileKey) -> Result<Content, 
     let bad = |what: &str| Error::Tampered(format!("the metadata of record {} {what}", record.id));
     let sealed = &record.file.metadata;
     let header = sealed.decryption_header.array().ok_or_else(|| bad("has a header of a wrong length"))?;
-    let json = open_blob(key, &StreamHeader::from_bytes(header), &sealed.encrypted_data.0).map_err(|_| bad("does not open"))?;
+    let json = open_blob(key, &StreamHeader::from_bytes(header), &sealed.encrypted_data.0)
+        .map_err(|_| bad("does not open"))?;
     let metadata: FileMetadata = serde_json::from_slice(&json).map_err(|_| bad("is not what it should be"))?;
     let digest = STANDARD.decode(&metadata.hash).map_err(|_| bad("has no digest"))?;
     if digest.len() != 64 {
@@ -132,7 +140,8 @@ pub(crate) fn content_of(record: &FileRecord, key: &FileKey) -> Result<Content, 
 
 /// A digest as the journal keeps it.
 pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, Error> {
-    let bytes = bytes.try_into().map_err(|_| Error::Tampered("a digest in the journal has a wrong length".to_owned()))?;
+    let bytes =
+        bytes.try_into().map_err(|_| Error::Tampered("a digest in the journal has a wrong length".to_owned()))?;
     Ok(Digest::from_bytes(bytes))
 }
 
@@ -156,7 +165,8 @@ pub(crate) fn open_collection(session: &SessionInner, listed: &Collection) -> Re
     let bad = |what: &str| Error::Tampered(format!("collection {} {what}", listed.id));
     let key = session.collection_key(listed.id, &listed.encrypted_key.0, &listed.key_decryption_nonce.0)?;
     let nonce = listed.name_decryption_nonce.array().ok_or_else(|| bad("has a nonce of a wrong length"))?;
-    let name = secretbox_open(&key, &nonce, &listed.encrypted_name.0).map_err(|_| bad("has a name that does not open"))?;
+    let name =
+        secretbox_open(&key, &nonce, &listed.encrypted_name.0).map_err(|_| bad("has a name that does not open"))?;
     Ok(StoredCollection {
         id: listed.id,
         name: String::from_utf8(name).map_err(|_| bad("has a name that is not text"))?,

@@ -4,8 +4,8 @@
 //! what the vault holds, so that nothing is sent that it has. [`restore`] gives everything back, [`list`] shows it,
 //! [`verify`] checks it, [`remove`] takes it out.
 
-pub(crate) mod index;
 mod fetch;
+pub(crate) mod index;
 mod listing;
 pub(crate) mod metadata;
 pub(crate) mod places;

@@ -94,8 +94,8 @@ impl Places {
         match self.places.iter_mut().find(|known| known.root == new.root && known.path == new.path) {
             Some(known) if known.mtime == new.mtime && known.v >= new.v => false,
             Some(known) => {
-                new.v.max(known.v);
-                *known = new;
+                let v = new.v.max(known.v);
+                *known = Place { v, ..new };
                 true
             }
             None => {

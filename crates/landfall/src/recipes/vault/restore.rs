@@ -92,13 +92,11 @@ pub async fn restore(
     let mut report = RestoreReport::default();
     let files = Arc::clone(&engine.inner.env.files);
     let folder = target.folder.clone();
-    engine
-        .inner
-        .env
-        .blocking
-        .run(move || files.create_dir_all(&folder))
-        .await
-        .map_err(|source| Error::Io { action: "create", path: target.folder.clone(), source })?;
+    engine.inner.env.blocking.run(move || files.create_dir_all(&folder)).await.map_err(|source| Error::Io {
+        action: "create",
+        path: target.folder.clone(),
+        source,
+    })?;
     let (places, wanted) = collect(engine, session, options, &mut report).await?;
     let outputs = lay_out(places, options, &mut report);
     let work: Vec<(FileRecord, Vec<Output>)> =
@@ -254,8 +252,8 @@ fn is_plain_name(name: &[u8]) -> bool {
 /// Windows gives meaning to more: device names, drive letters, streams, backslashes, ends that it drops.
 fn is_plain_windows_name(name: &[u8]) -> bool {
     const DEVICES: [&str; 22] = [
-        "CON", "PRN", "AUX", "NUL", "COM1", "COM2", "COM3", "COM4", "COM5", "COM6", "COM7", "COM8", "COM9", "LPT1", "LPT2",
-        "LPT3", "LPT4", "LPT5", "LPT6", "LPT7", "LPT8", "LPT9",
+        "CON", "PRN", "AUX", "NUL", "COM1", "COM2", "COM3", "COM4", "COM5", "COM6", "COM7", "COM8", "COM9", "LPT1",
+        "LPT2", "LPT3", "LPT4", "LPT5", "LPT6", "LPT7", "LPT8", "LPT9",
     ];
     let Ok(text) = std::str::from_utf8(name) else { return false };
     let stem = text.split('.').next().unwrap_or_default().trim_end();
@@ -310,7 +308,9 @@ impl One<'_> {
                 Err(Error::Io { source, .. }) if source.kind() != io::ErrorKind::StorageFull => {
                     report.problems.push((place, "cannot-write", source.to_string()));
                 }
-                Err(Error::Destination(failure)) if matches!(failure.remedy, landfall_core::Remedy::Block | landfall_core::Remedy::Reopen) => {
+                Err(Error::Destination(failure))
+                    if matches!(failure.remedy, landfall_core::Remedy::Block | landfall_core::Remedy::Reopen) =>
+                {
                     report.problems.push((place, failure.code.as_str(), failure.message));
                 }
                 Err(error) => return Err(error),
@@ -352,7 +352,11 @@ impl One<'_> {
             // Another place of the same content: the disk is nearer than the vault.
             Some(original) => {
                 let (files, original) = (Arc::clone(&env.files), original.to_owned());
-                env.blocking.run(move || copy(files.as_ref(), &original, file)).await.map(Some).map_err(io("copy", &path))
+                env.blocking
+                    .run(move || copy(files.as_ref(), &original, file))
+                    .await
+                    .map(Some)
+                    .map_err(io("copy", &path))
             }
             None => fetch::content(&self.engine, self.session, open, Some(file)).await,
         };
@@ -441,7 +445,11 @@ fn compare(files: &dyn Files, path: &Path, size: Option<u64>, digest: &[u8]) -> 
     Ok(if state.finalize().as_bytes()[..] == *digest { Existing::Equal } else { Existing::Different })
 }
 
-fn copy(files: &dyn Files, from: &Path, mut to: Box<dyn landfall_env::File>) -> io::Result<Box<dyn landfall_env::File>> {
+fn copy(
+    files: &dyn Files,
+    from: &Path,
+    mut to: Box<dyn landfall_env::File>,
+) -> io::Result<Box<dyn landfall_env::File>> {
     let mut file = files.open(from)?;
     let mut buffer = vec![0; 256 << 10];
     let mut at = 0;

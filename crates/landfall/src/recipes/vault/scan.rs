@@ -428,9 +428,9 @@ fn stem(name: &[u8]) -> Option<&[u8]> {
 
 fn is_media_name(name: &[u8]) -> bool {
     const ENDINGS: [&[u8]; 33] = [
-        b"jpg", b"jpeg", b"png", b"webp", b"gif", b"heic", b"heif", b"hif", b"avif", b"tif", b"tiff", b"bmp", b"jxl", b"dng",
-        b"cr2", b"cr3", b"crw", b"nef", b"arw", b"raf", b"orf", b"rw2", b"mp4", b"m4v", b"mov", b"3gp", b"avi", b"mkv",
-        b"webm", b"mts", b"m2ts", b"mpg", b"wmv",
+        b"jpg", b"jpeg", b"png", b"webp", b"gif", b"heic", b"heif", b"hif", b"avif", b"tif", b"tiff", b"bmp", b"jxl",
+        b"dng", b"cr2", b"cr3", b"crw", b"nef", b"arw", b"raf", b"orf", b"rw2", b"mp4", b"m4v", b"mov", b"3gp", b"avi",
+        b"mkv", b"webm", b"mts", b"m2ts", b"mpg", b"wmv",
     ];
     let lower = name.to_ascii_lowercase();
     lower.iter().rposition(|byte| *byte == b'.').is_some_and(|dot| ENDINGS.contains(&&lower[dot + 1..]))
