@@ -14,7 +14,7 @@ use proptest::{
 use crate::{ChunkLen, Stream, content};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, max_shrink_iters: 500, ..Default::default() })]
 
     #[test]
     fn both_seal_the_same_bytes_and_open_each_others(
