@@ -3,6 +3,8 @@
 //! Every round runs every lane once, so that a busy machine disturbs all of them alike, and a lane's figure is the
 //! median over the rounds of the CPU time of this thread. Before the race both must have sealed the same bytes.
 
+mod others;
+
 use std::{ffi::CStr, ptr};
 
 use landfall_crypto::{
@@ -17,6 +19,7 @@ fn main() {
     prove_equal();
 
     let mut lanes = Vec::new();
+    lanes.extend(others::lanes());
     for (name, len) in [("4 MiB", CHUNK), ("4 MiB - 1", CHUNK - 1), ("100 KiB + 3", (100 << 10) + 3)] {
         lanes.push(libsodium_seal(name, len));
         lanes.push(our_seal(name, len));

@@ -8,7 +8,7 @@ use proptest::{
 use crate::{Stream, content};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, max_shrink_iters: 500, ..Default::default() })]
 
     #[test]
     fn chunks_sealed_again_in_any_order_are_the_same(
