@@ -1,5 +1,7 @@
 //! What answers mean, honest and hostile ones.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use landfall_core::{Code, Failure, Remedy};

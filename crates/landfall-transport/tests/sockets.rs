@@ -1,5 +1,7 @@
 //! The carrier over sockets, against servers that do exactly what a test tells them.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     fmt,
     future::Future,
