@@ -15,6 +15,7 @@ use axum::{
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 use http_body_util::BodyExt as _;
+use landfall_env::Sabotage;
 use landfall_protocol::{ErrorCode, StoredPart, UploadState, route};
 use rusqlite::{OptionalExtension as _, Transaction};
 
@@ -230,7 +231,9 @@ fn stored_before(transaction: &Transaction<'_>, name: &PartName, expected: Store
 }
 
 fn store(inner: &Inner, name: &PartName, part: StoredPart, mut file: Incoming) -> Result<Stored, Refusal> {
-    file.finish(&inner.env)?;
+    if !inner.env.steps.sabotaged(Sabotage::SkipFileSync) {
+        file.sync()?;
+    }
     let moved = Cell::new(false);
     let result = inner.write(|transaction| {
         if stored_before(transaction, name, part)?.is_some() {
