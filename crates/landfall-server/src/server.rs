@@ -324,7 +324,7 @@ fn signing_key(folder: &Folder, env: &Env, instance: &Instance) -> io::Result<Op
     let key = env.random.array::<32>();
     let mut incoming = Incoming::create(env, &instance.incoming)?;
     incoming.append(&key)?;
-    incoming.finish(env)?;
+    incoming.sync()?;
     env.files.rename(&incoming.path, &path)?;
     incoming.placed();
     env.files.sync_dir(folder.root())?;
