@@ -13,6 +13,8 @@ mod restore;
 mod scan;
 mod verify;
 
+#[cfg(feature = "sim")]
+pub use self::listing::{RecordKeys, keys_of_records};
 pub use self::{
     index::learn,
     listing::{Entry, list, remove},
