@@ -282,7 +282,9 @@ pub(crate) struct Watcher {
 
 impl StepHook for Watcher {
     fn reached(&self, step: &'static str) {
-        self.chaos.note(|| format!("{:?} {step}", self.process));
+        if !step.starts_with("journal.") {
+            self.chaos.note(|| format!("{:?} {step}", self.process));
+        }
         let Some(fault) = self.draw(step) else { return };
         self.chaos.note(|| format!("{:?} {step}: {fault:?}", self.process));
         let mut state = self.chaos.lock();

@@ -71,10 +71,7 @@ pub struct Outcome {
 
 /// Runs one world to its end.
 pub fn run(seed: u64, options: &WorldOptions) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime without I/O can always be built").block_on(async {
         let mut world = World::new(seed, options).await;
         world.live().await
@@ -174,6 +171,8 @@ impl World {
 
     fn put_source(&mut self, name: &str, bytes: Vec<u8>) {
         let path = Path::new(PHOTOS).join(name);
+        // Whoever writes here cleared the room for it.
+        self.device.set_free(u64::MAX);
         self.device.put(&path, &bytes).expect("the outside world writes whatever the engine does");
         self.sources.insert(path.clone(), Source { path, bytes });
     }
@@ -397,6 +396,7 @@ impl World {
 
     /// What somebody else wrote is durable, whatever happens to the device.
     fn restore_sources(&self) {
+        self.device.set_free(u64::MAX);
         for source in self.sources.values() {
             if self.device.read(&source.path).ok().as_deref() != Some(&source.bytes[..]) {
                 self.device

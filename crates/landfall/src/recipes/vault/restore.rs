@@ -92,7 +92,7 @@ pub async fn restore(
     let mut report = RestoreReport::default();
     let files = Arc::clone(&engine.inner.env.files);
     let folder = target.folder.clone();
-    engine.inner.env.blocking.run(move || files.create_dir_all(&folder)).await.map_err(|source| Error::Io {
+    engine.inner.env.blocking.run(move || files.create_dir_durable(&folder)).await.map_err(|source| Error::Io {
         action: "create",
         path: target.folder.clone(),
         source,
