@@ -327,7 +327,12 @@ impl Watcher {
         if state.left == 0 {
             return None;
         }
-        let chance = state.chance;
+        // Steps of the later phases are fewer: faults must find them as well.
+        let chance = match phase {
+            Some(Phase::Complete) => state.chance * 6.0,
+            Some(Phase::Register) => state.chance * 4.0,
+            _ => state.chance,
+        };
         if !state.random.chance(chance) {
             return None;
         }

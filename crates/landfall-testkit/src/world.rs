@@ -114,7 +114,7 @@ impl World {
         let random = seed.fork("world").random();
         let clock = Arc::new(SimClock::new(1_700_000_000_000));
         let items = 2 + random.below(11);
-        let chaos = Chaos::new(seed.fork("chaos").random(), options.faults, 0.25, options.sabotage);
+        let chaos = Chaos::new(seed.fork("chaos").random(), options.faults, 0.1, options.sabotage);
         let mut world = Self {
             workers: 1 + usize::try_from(random.below(3)).unwrap_or(0),
             random,
