@@ -321,7 +321,13 @@ impl Inner {
             let _ = connection.execute_batch("ROLLBACK");
         }
         drop(guard);
-        settle(queue, committed.as_ref().map(|()| ()).map_err(|error| error));
+        settle(
+            queue,
+            match &committed {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error),
+            },
+        );
         Turn::Settled
     }
 
