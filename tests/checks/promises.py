@@ -1,0 +1,46 @@
+"""Checks that every test and every sabotage named in `docs/promises.md` exists. Prints `N passed, N failed`.
+
+A test is `module::function`: a `#[test]` of that name in a file `module.rs` below `crates`.
+"""
+
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def main():
+    rows = [line for line in (ROOT / "docs/promises.md").read_text().splitlines() if re.match(r"\| [A-Z]", line)]
+    measures = measures_of(ROOT / "crates/landfall-env/src/steps.rs")
+    known = tests()
+    passed, complaints = 0, []
+    for row in rows:
+        promise, named, sabotages = [cell.strip() for cell in row.strip("|").split("|")]
+        names = re.findall(r"`([^`]+)`", named)
+        missing = [f"there is no test `{name}`" for name in names if name not in known]
+        missing += [f"there is no sabotage `{name}`" for name in re.findall(r"`([^`]+)`", sabotages) if name not in measures]
+        missing += [] if names else ["no test is named"]
+        complaints += [f"{promise} {what}" for what in missing]
+        passed += len(names) - len(missing)
+    for complaint in complaints:
+        print(complaint)
+    print(f"{passed} passed, {len(complaints)} failed")
+    sys.exit(1 if complaints or not rows else 0)
+
+
+def tests():
+    found = set()
+    for path in ROOT.glob("crates/*/**/*.rs"):
+        for attributes, name in re.findall(r"((?:^\s*#\[.*\]\n)+)\s*(?:async )?fn (\w+)", path.read_text(), re.MULTILINE):
+            if re.search(r"#\[(?:tokio::)?test\b", attributes):
+                found.add(f"{path.stem}::{name}")
+    return found
+
+
+def measures_of(path):
+    body = re.search(r"pub enum Sabotage \{(.*?)^\}", path.read_text(), re.MULTILINE | re.DOTALL).group(1)
+    return set(re.findall(r"^    (\w+),", body, re.MULTILINE))
+
+
+main()
