@@ -48,6 +48,31 @@ pub trait Files: Send + Sync {
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
+impl dyn Files {
+    /// Creates a folder and its parents, as [`Files::create_dir_all`] does, and makes their names durable. A folder that
+    /// is there already may have been made by somebody who lost power before syncing: its name is synced as well.
+    pub fn create_dir_durable(&self, path: &Path) -> io::Result<()> {
+        let mut missing = vec![path];
+        for ancestor in path.ancestors().skip(1) {
+            match self.status(ancestor) {
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(ancestor),
+                Err(error) => return Err(error),
+            }
+        }
+        for folder in missing.into_iter().rev() {
+            self.create_dir_all(folder)?;
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            match parent.map_or(Ok(()), |parent| self.sync_dir(parent)) {
+                // A folder that may be entered but not read cannot be synced, and was not made by us.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// An open file.
 pub trait File: Send {
     /// Reads at a position, as many bytes as there are up to the buffer's length; fewer only at the end of the file.

@@ -92,23 +92,26 @@ impl Jpeg {
         let upright = |x: u32, y: u32| pixel(x, y, width, height, self.seed);
         let value = self.exif.orientation.unwrap_or(1);
         let (stored_width, stored_height) = if value >= 5 { (height, width) } else { (width, height) };
-        let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
-        for y in 0..stored_height {
-            for x in 0..stored_width {
-                let (mirrored_x, mirrored_y) = (stored_width - 1 - x, stored_height - 1 - y);
-                // The words of EXIF: which side of the picture the first row and the first column show.
-                rgb.extend(match value {
-                    2 => upright(mirrored_x, y),
-                    3 => upright(mirrored_x, mirrored_y),
-                    4 => upright(x, mirrored_y),
-                    5 => upright(y, x),
-                    6 => upright(mirrored_y, x),
-                    7 => upright(mirrored_y, mirrored_x),
-                    8 => upright(y, mirrored_x),
-                    _ => upright(x, y),
-                });
+        let turned = |x: u32, y: u32| {
+            let (mirrored_x, mirrored_y) = (stored_width - 1 - x, stored_height - 1 - y);
+            // The words of EXIF: which side of the picture the first row and the first column show.
+            match value {
+                2 => upright(mirrored_x, y),
+                3 => upright(mirrored_x, mirrored_y),
+                4 => upright(x, mirrored_y),
+                5 => upright(y, x),
+                6 => upright(mirrored_y, x),
+                7 => upright(mirrored_y, mirrored_x),
+                8 => upright(y, mirrored_x),
+                _ => upright(x, y),
             }
-        }
+        };
+        let rgb = if value == 1 {
+            picture(self.seed, width, height)
+        } else {
+            let rows = (0..stored_height).flat_map(|y| (0..stored_width).map(move |x| (x, y)));
+            rows.flat_map(|(x, y)| turned(x, y)).collect()
+        };
         let mut file = Vec::new();
         let mut encoder = Encoder::new(&mut file, self.quality);
         encoder.set_progressive(self.progressive);
@@ -146,8 +149,15 @@ pub fn webp(seed: u64, width: u32, height: u32) -> Vec<u8> {
 
 /// The pixels of an upright picture, three bytes each.
 pub fn picture(seed: u64, width: u32, height: u32) -> Vec<u8> {
-    let rows = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    rows.flat_map(|(x, y)| pixel(x, y, width, height, seed)).collect()
+    let (mut rgb, mut row) = (Vec::with_capacity(width as usize * height as usize * 3), Vec::new());
+    for y in 0..height {
+        // Rows repeat in eights, but for the one where the lower quarters begin.
+        if y % 8 == 0 || y == height.div_ceil(2) {
+            row = (0..width).flat_map(|x| pixel(x, y, width, height, seed)).collect();
+        }
+        rgb.extend_from_slice(&row);
+    }
+    rgb
 }
 
 /// A movie to be made: sound in its structure and its metadata, noise where its pictures should be.

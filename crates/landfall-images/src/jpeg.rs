@@ -119,11 +119,14 @@ impl Header {
         let planes = blocks * scale * scale;
         let scaled = |side: u64| (side * scale).div_ceil(8);
         let picture = scaled(width) * scaled(height) * self.components.len() as u64;
-        // Every coefficient waits for the last scan of a progressive picture; otherwise some rows of them are on their
-        // way from the thread that reads to those that transform.
+        // Every coefficient waits for the last scan of a progressive picture; otherwise a row of them is read and one
+        // transformed.
         let coefficients = if self.is_progressive() { blocks * 128 } else { blocks_in_row * 128 * ROWS_IN_FLIGHT };
-        let resize_rows = u64::from(limits.edge) * scaled(height) * 3;
-        coefficients + planes + picture.max(resize_rows) + picture + limits.finishing_memory() + FIXED
+        let rgb = scaled(width) * scaled(height) * 3;
+        let decoding = coefficients + planes + picture + if self.components.len() == 3 { 0 } else { rgb };
+        let resizing = rgb + u64::from(limits.edge) * scaled(height) * 3;
+        // The decoder is gone when the picture is made smaller.
+        decoding.max(resizing + limits.finishing_memory()) + FIXED
     }
 }
 
@@ -141,8 +144,7 @@ pub(crate) fn memory_needed(source: &mut Source<'_>, limits: &ThumbnailLimits) -
 /// Decodes at an eighth, a quarter or half the size where that suffices: the transform itself leaves out the detail.
 pub(crate) fn draw(source: &mut Source<'_>, limits: &ThumbnailLimits) -> Result<Pixels, NoThumbnail> {
     limits.grant(memory_needed(source, limits)?)?;
-    let reader = ScanLimit { inner: BufReader::with_capacity(READ_AHEAD, source), scans: 0, previous: 0 };
-    let mut decoder = Decoder::new(BufReader::with_capacity(READ_AHEAD, reader));
+    let mut decoder = Decoder::new(BufReader::with_capacity(READ_AHEAD, ScanLimit::new(source)));
     decoder.set_max_decoding_buffer_size(usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX));
     let edge = limits.edge.min(u16::MAX.into()) as u16;
     let (width, height) = decoder.scale(edge, edge)?;
@@ -177,21 +179,65 @@ impl From<Error> for NoThumbnail {
 }
 
 /// Ends a picture of too many scans: a scan of ten bytes costs a pass over all coefficients, so that a megabyte of them
-/// would take hours.
+/// would take hours. Watches the bytes on their way to the decoder.
 struct ScanLimit<R> {
     inner: R,
     scans: usize,
-    previous: u8,
+    place: Place,
+}
+
+/// Where in the stream the next byte stands.
+enum Place {
+    /// Among the coded bytes of a scan, or between segments.
+    Coded,
+    /// Behind the byte that announces a marker.
+    Marker,
+    /// At the length of a segment.
+    Length,
+    /// At the second byte of it; here is the first.
+    LengthLow(u8),
+    /// So many bytes before the end of a segment, where any byte means nothing.
+    Body(usize),
+}
+
+impl<R> ScanLimit<R> {
+    fn new(inner: R) -> Self {
+        Self { inner, scans: 0, place: Place::Coded }
+    }
+
+    fn watch(&mut self, mut bytes: &[u8]) {
+        while let Some((&first, rest)) = bytes.split_first() {
+            (self.place, bytes) = match self.place {
+                Place::Coded => match bytes.iter().position(|&byte| byte == 0xff) {
+                    Some(at) => (Place::Marker, &bytes[at + 1..]),
+                    None => return,
+                },
+                Place::Marker => match first {
+                    0xff => (Place::Marker, rest),
+                    0x00 | 0x01 | 0xd0..=0xd9 => (Place::Coded, rest),
+                    marker => {
+                        self.scans += usize::from(marker == 0xda);
+                        (Place::Length, rest)
+                    }
+                },
+                Place::Length => (Place::LengthLow(first), rest),
+                Place::LengthLow(high) => {
+                    (Place::Body(usize::from(u16::from_be_bytes([high, first])).saturating_sub(2)), rest)
+                }
+                Place::Body(0) => (Place::Coded, bytes),
+                Place::Body(left) => {
+                    let passed = left.min(bytes.len());
+                    (Place::Body(left - passed), &bytes[passed..])
+                }
+            };
+        }
+    }
 }
 
 impl<R: Read> Read for ScanLimit<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        let Some((last, _)) = buffer[..read].split_last() else { return Ok(0) };
-        let across = usize::from(self.previous == 0xff && buffer[0] == SCAN);
-        let pairs = buffer[..read].iter().zip(&buffer[1..read]);
-        self.scans += across + pairs.filter(|&(&a, &b)| (a == 0xff) & (b == SCAN)).count();
-        self.previous = *last;
+        self.watch(&buffer[..read]);
         if self.scans > SCANS_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "more scans than any camera or editor writes"));
         }
@@ -199,10 +245,26 @@ impl<R: Read> Read for ScanLimit<R> {
     }
 }
 
-const SCAN: u8 = 0xda;
-/// Editors write about ten. Thumbnails in the header have theirs, too.
+/// Editors write about ten.
 const SCANS_MAX: usize = 100;
-const ROWS_IN_FLIGHT: u64 = 16;
+const ROWS_IN_FLIGHT: u64 = 3;
 const READ_AHEAD: usize = 32 << 10;
-/// Tables, buffers and the stacks of the decoder's threads.
-const FIXED: u64 = 512 << 10;
+/// Tables and buffers.
+const FIXED: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_are_counted_across_reads_and_not_inside_segments() {
+        let segment = [&[0xff, 0xe1, 0, 8], [0xff, 0xda].repeat(3).as_slice()].concat();
+        let scan = [0xff, 0xda, 0, 4, 0xff, 0xda, 1, 2, 0xff, 0x00, 0xff, 0xd0, 3];
+        let file = [&[0xff, 0xd8], segment.as_slice(), &scan, &scan, &[0xff, 0xd9]].concat();
+        for piece in 1..file.len() {
+            let mut counter = ScanLimit::new(io::empty());
+            file.chunks(piece).for_each(|bytes| counter.watch(bytes));
+            assert_eq!(counter.scans, 2, "read in pieces of {piece}");
+        }
+    }
+}

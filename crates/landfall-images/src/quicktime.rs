@@ -84,12 +84,13 @@ fn movie_header(source: &mut Source<'_>, atom: Atom, metadata: &mut Metadata) ->
     Ok(())
 }
 
-/// Seconds since 1904 in UTC. Some writers count from 1970 instead: with them, every movie would be older than that.
+/// Seconds since 1904 in UTC. Some writers count from 1970 instead: with them, every movie would be older than that. The
+/// beginning of either count means that the writer had no clock.
 fn taken_at(created: u64) -> Option<TakenAt> {
-    if created == 0 {
+    let seconds = created.checked_sub(SECONDS_1904_TO_1970).unwrap_or(created);
+    if seconds == 0 {
         return None;
     }
-    let seconds = created.checked_sub(SECONDS_1904_TO_1970).unwrap_or(created);
     let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)?;
     Some(TakenAt { local: CivilDateTime::from_unix_micros(micros)?, offset_minutes: Some(0) })
 }
@@ -134,14 +135,14 @@ fn user_data(source: &mut Source<'_>, atom: Atom, metadata: &mut Metadata) -> Re
 /// A length, a language, and the text.
 fn short_text(source: &mut Source<'_>, atom: Atom) -> Result<Option<String>, Fault> {
     let length = u64::from(source.be16(atom.body)?).min(atom.end.saturating_sub(atom.body + 4)).min(TEXT_MAX);
-    Ok(shown_text(&source.bytes(atom.body + 4, length as usize)?))
+    Ok(shown_text(&source.piece(atom.body + 4, length as usize)?))
 }
 
 /// A name ended by NUL, a role, then longitude before latitude.
 fn place_3gpp(source: &mut Source<'_>, atom: Atom) -> Result<Option<(f64, f64)>, Fault> {
     let name = atom.body + 6;
     let length = atom.end.saturating_sub(name).min(TEXT_MAX);
-    let bytes = source.bytes(name, length as usize)?;
+    let bytes = source.piece(name, length as usize)?;
     let Some(end) = bytes.iter().position(|&byte| byte == 0) else { return Ok(None) };
     let place = name + end as u64 + 2;
     let mut degrees = |at: u64| source.array(at).map(|bytes| f64::from(i32::from_be_bytes(bytes)) / 65_536.0);
@@ -162,9 +163,9 @@ fn keyed(source: &mut Source<'_>, atom: Atom, metadata: &mut Metadata) -> Result
         let Some(index) = u32::from_be_bytes(value.name).checked_sub(1) else { continue };
         let Some(name) = names.get(index as usize) else { continue };
         let Some(content) = value.child(source, b"data")? else { continue };
-        let name = source.bytes(name.body, (name.end - name.body).min(TEXT_MAX) as usize)?;
+        let name = source.piece(name.body, (name.end - name.body).min(TEXT_MAX) as usize)?;
         let content = content.skip(8);
-        let text = shown_text(&source.bytes(content.body, (content.end - content.body).min(TEXT_MAX) as usize)?);
+        let text = shown_text(&source.piece(content.body, (content.end - content.body).min(TEXT_MAX) as usize)?);
         let Some(text) = text else { continue };
         match name.as_slice() {
             b"com.apple.quicktime.location.ISO6709" => metadata.gps = parse_place(&text).or(metadata.gps),
@@ -250,6 +251,7 @@ mod tests {
         assert_eq!(from_1904.to_string(), "2021-02-03T04:05:06+00:00");
         assert_eq!(taken_at(1_612_325_106), Some(from_1904));
         assert_eq!(taken_at(0), None);
+        assert_eq!(taken_at(SECONDS_1904_TO_1970), None);
         assert_eq!(taken_at(u64::MAX), None);
     }
 }

@@ -47,7 +47,7 @@ impl<'a> Source<'a> {
     }
 
     /// So many bytes at a place; callers bound `length` by what the field may sensibly hold.
-    pub(crate) fn bytes(&mut self, at: u64, length: usize) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn piece(&mut self, at: u64, length: usize) -> Result<Vec<u8>, Fault> {
         let end = at.checked_add(length as u64).ok_or(Fault::Malformed("an offset overflows"))?;
         if end > self.length {
             return Err(Fault::Malformed("the file ends early"));
@@ -184,8 +184,8 @@ mod tests {
         let file: Vec<u8> = (0..20_000u32).map(|n| n as u8).collect();
         let mut reader = Cursor::new(&file);
         let mut source = Source::new(&mut reader, 20_000);
-        assert_eq!(source.bytes(4000, 9000).unwrap(), file[4000..13_000]);
-        assert_eq!(source.array(19_996).unwrap(), file[19_996..]);
+        assert_eq!(source.piece(4000, 9000).unwrap(), file[4000..13_000]);
+        assert_eq!(source.array::<4>(19_996).unwrap(), file[19_996..]);
         assert!(matches!(source.array::<5>(19_996), Err(Fault::Malformed(_))));
         assert!(matches!(source.array::<1>(u64::MAX), Err(Fault::Malformed(_))));
     }

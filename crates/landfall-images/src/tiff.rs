@@ -99,7 +99,7 @@ impl Block {
         }
         let count = entry.count.min(most);
         self.check(entry.at, count.into())?;
-        Ok(shown_text(&source.bytes(entry.at, count as usize)?))
+        Ok(shown_text(&source.piece(entry.at, count as usize)?))
     }
 
     /// Where the bytes of the entry lie in the file.

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 /// Opens an upload under a key that the client chose (32 lower-case hex digits, drawn at random).
 ///
-/// Idempotent: opening it again with the same sizes answers with its present state, whoever asked first.
+/// Idempotent: opening it again with the same sizes answers with its present state, whoever asked first. A key that was
+/// abandoned stays so: opening it is refused with [`crate::ErrorCode::NoSuchUpload`], so that a request that was under
+/// way for long cannot bring it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewUpload {
     /// Name of the object, unique within the account.

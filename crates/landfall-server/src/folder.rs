@@ -173,13 +173,8 @@ impl Incoming {
     }
 
     /// Makes the bytes durable and closes the file.
-    pub(crate) fn finish(&mut self, env: &Env) -> io::Result<()> {
-        if let Some(mut file) = self.file.take()
-            && !env.steps.sabotaged(Sabotage::SkipFileSync)
-        {
-            file.sync()?;
-        }
-        Ok(())
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.file.take().map_or(Ok(()), |mut file| file.sync())
     }
 
     /// The file has its final name: there is nothing left to remove.

@@ -30,6 +30,7 @@ mod folder;
 mod instance;
 mod json;
 mod keys;
+mod linger;
 mod magic;
 mod maintenance;
 mod parts;

@@ -178,6 +178,7 @@ fn expire(inner: &Inner, generation: i64) -> Result<usize, Refusal> {
         for (account, key) in &expired {
             discard(transaction, *account, key, now)?;
         }
+        transaction.execute("DELETE FROM abandoned WHERE since_ms < ?1", [now.saturating_sub(ttl_ms)])?;
         Ok(expired.len())
     })
 }

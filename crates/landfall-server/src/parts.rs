@@ -15,6 +15,7 @@ use axum::{
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 use http_body_util::BodyExt as _;
+use landfall_env::Sabotage;
 use landfall_protocol::{ErrorCode, StoredPart, UploadState, route};
 use rusqlite::{OptionalExtension as _, Transaction};
 
@@ -230,7 +231,9 @@ fn stored_before(transaction: &Transaction<'_>, name: &PartName, expected: Store
 }
 
 fn store(inner: &Inner, name: &PartName, part: StoredPart, mut file: Incoming) -> Result<Stored, Refusal> {
-    file.finish(&inner.env)?;
+    if !inner.env.steps.sabotaged(Sabotage::SkipFileSync) {
+        file.sync()?;
+    }
     let moved = Cell::new(false);
     let result = inner.write(|transaction| {
         if stored_before(transaction, name, part)?.is_some() {
@@ -289,5 +292,52 @@ fn take_back(inner: &Inner, name: &PartName) {
     });
     if let Err(refusal) = removed {
         refusal.log();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use landfall_protocol::{NewUpload, PartChecksum};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::ServerConfig;
+
+    async fn pages_max(server: &Server, pages: u32) {
+        server.read(move |transaction, _| Ok(transaction.pragma_update(None, "max_page_count", pages)?)).await.unwrap();
+    }
+
+    /// The database finds the disk full only after the part was moved to its place.
+    #[tokio::test]
+    async fn a_part_that_a_full_disk_keeps_from_being_noted_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::open(ServerConfig::new(folder.path()), landfall_env::Env::real()).await.unwrap();
+        let token = server.embedded_token(None).await.unwrap();
+        let crc32c = u32::try_from(crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, b"x")).unwrap();
+        let sign = (1..=1000).map(|number| PartChecksum { number, length: 1, crc32c }).collect();
+        let open = NewUpload { object_key: "a".repeat(32), size: 1000, part_size: 1, sign };
+        let request = Request::post(route::UPLOADS).header(route::TOKEN_HEADER, token.as_str());
+        let request = request.body(Body::from(serde_json::to_vec(&open).unwrap())).unwrap();
+        let body = server.router().oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let grants = serde_json::from_slice::<landfall_protocol::UploadStatus>(&body).unwrap().grants;
+        let put = async |number: usize| {
+            let grant = &grants[number - 1];
+            let request = Request::put(&grant.url).header(route::CRC32C_HEADER, &grant.headers[0].1);
+            server.router().oneshot(request.body(Body::from("x")).unwrap()).await.unwrap().status()
+        };
+        // The least that SQLite accepts is what there is.
+        pages_max(&server, 1).await;
+        let mut refused = 1;
+        while put(refused).await.is_success() {
+            refused += 1;
+        }
+        assert_eq!(put(refused).await, StatusCode::INSUFFICIENT_STORAGE);
+        let name = PartName { account: 1, object_key: "a".repeat(32), number: 0 };
+        let path = |number| server.inner.folder.part(&PartName { number, ..name.clone() });
+        assert!(!path(u32::try_from(refused).unwrap()).exists() && path(1).exists());
+        assert_eq!(std::fs::read_dir(&server.inner.instance.incoming).unwrap().count(), 0);
+        pages_max(&server, 1 << 30).await;
+        assert_eq!(put(refused).await, StatusCode::OK);
     }
 }

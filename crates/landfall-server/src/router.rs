@@ -14,7 +14,7 @@ use landfall_protocol::{ErrorCode, route};
 use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
-    Server, account, blobs, collections, diff, files, keys, magic, parts,
+    Server, account, blobs, collections, diff, files, keys, linger, magic, parts,
     refusal::{BlobRefusal, Refusal},
     trash, uploads,
 };
@@ -24,7 +24,8 @@ const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 
 impl Server {
-    /// All routes. Answering needs no spawned task and no socket: call it in-process, or [`Server::serve`] it.
+    /// All routes. Answering needs no spawned task and no socket, only a Tokio runtime with its timer: call it
+    /// in-process, or [`Server::serve`] it.
     pub fn router(&self) -> Router {
         Router::new()
             .route(route::ACCOUNT, get(account::show))
@@ -73,7 +74,8 @@ impl Server {
                 stopping.notify_one();
             }
         };
-        let serving = axum::serve(listener, self.router()).with_graceful_shutdown(signal);
+        let serving = axum::serve(listener, self.router().layer(middleware::from_fn(linger::linger)))
+            .with_graceful_shutdown(signal);
         let grace = async {
             stopping.notified().await;
             tokio::time::sleep(self.inner.config.shutdown_grace).await;

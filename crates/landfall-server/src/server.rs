@@ -268,16 +268,11 @@ fn open_now(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
 /// Makes the vault's folders and their names durable.
 fn make_folders(folder: &Folder, env: &Env) -> io::Result<()> {
     let files = env.files.as_ref();
-    let is_new = found(files.status(folder.root()))?.is_none();
-    files.create_dir_all(folder.root())?;
+    files.create_dir_durable(folder.root())?;
     for path in [folder.blobs(), folder.incoming(), folder.instances()] {
         files.create_dir_all(&path)?;
     }
-    files.sync_dir(folder.root())?;
-    match folder.root().parent() {
-        Some(parent) if is_new && !parent.as_os_str().is_empty() => files.sync_dir(parent),
-        _ => Ok(()),
-    }
+    files.sync_dir(folder.root())
 }
 
 enum Unprepared {
@@ -324,7 +319,7 @@ fn signing_key(folder: &Folder, env: &Env, instance: &Instance) -> io::Result<Op
     let key = env.random.array::<32>();
     let mut incoming = Incoming::create(env, &instance.incoming)?;
     incoming.append(&key)?;
-    incoming.finish(env)?;
+    incoming.sync()?;
     env.files.rename(&incoming.path, &path)?;
     incoming.placed();
     env.files.sync_dir(folder.root())?;

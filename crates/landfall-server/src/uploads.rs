@@ -135,15 +135,20 @@ pub(crate) async fn abandon(
     let name = key.clone();
     let removed = server
         .write(move |transaction, inner| {
-            let Some(upload) = select(transaction, account.0, &name)? else { return Ok(false) };
-            if upload.file.is_some() {
+            let upload = select(transaction, account.0, &name)?;
+            if upload.as_ref().is_some_and(|upload| upload.file.is_some()) {
                 return Err(Refusal::conflict(
                     ErrorCode::InUse,
                     "the object belongs to a registered file; remove the file instead",
                 ));
             }
-            discard(transaction, account.0, &name, inner.now_ms())?;
-            Ok(true)
+            transaction
+                .prepare_cached("INSERT OR IGNORE INTO abandoned (account, object_key, since_ms) VALUES (?1, ?2, ?3)")?
+                .execute((account.0, &name, inner.now_ms()))?;
+            if upload.is_some() {
+                discard(transaction, account.0, &name, inner.now_ms())?;
+            }
+            Ok(upload.is_some())
         })
         .await?;
     if removed {
@@ -226,6 +231,12 @@ fn open_or_find(
         .query_row((account.0, key), |row| row.get(0))?;
     if used {
         return Err(Refusal::conflict(ErrorCode::InUse, "a removed file had this key; choose another key"));
+    }
+    let abandoned = transaction
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM abandoned WHERE account = ?1 AND object_key = ?2)")?
+        .query_row((account.0, key), |row| row.get(0))?;
+    if abandoned {
+        return Err(Refusal::no_such_upload());
     }
     // Files of an abandoned upload of this key must not be mistaken for those of the new one.
     if transaction.execute("DELETE FROM garbage WHERE account = ?1 AND object_key = ?2", (account.0, key))? > 0 {

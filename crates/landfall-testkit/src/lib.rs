@@ -2,14 +2,20 @@
 //!
 //! The machines of this world have a [`SimClock`] that follows paused time, a [`SimDisk`] that forgets what was not
 //! synced when the power is cut, and the real SQLite on that disk by way of [`SimVfs`]. All randomness comes from a
-//! [`Seed`].
+//! [`Seed`]. A [`world`] runs the real engine against the real server's router there, [`Chaos`] strikes it with
+//! faults, and an auditor looks at what is left.
 
+mod audit;
+mod chaos;
 mod clock;
 mod disk;
+mod network;
 mod seed;
 mod vfs;
+pub mod world;
 
 pub use self::{
+    chaos::{Chaos, Fault, FaultTable, Phase},
     clock::SimClock,
     disk::{Op, ProcessId, SimDisk},
     seed::{Seed, SeededRandom},

@@ -1,5 +1,7 @@
 //! The table of refusals: what a status and a word mean, what to do, and what a person is told.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header::RETRY_AFTER};

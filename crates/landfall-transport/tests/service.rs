@@ -1,5 +1,7 @@
 //! A router in this process as a destination.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{fmt, sync::Arc};
 
 use axum::{

@@ -22,7 +22,12 @@ pub(crate) struct Drive {
     pub(crate) grants: BTreeMap<(ObjectId, u32), (Grant, Duration)>,
     /// The item brought its bytes itself.
     pub(crate) uploaded: bool,
+    /// Failures in a row that cost no attempt.
+    pub(crate) free_failures: u32,
 }
+
+/// How many lost answers, expired grants and vanished uploads in a row cost no attempt.
+const FREE_FAILURES_MAX: u32 = 12;
 
 /// Why a step did not succeed.
 pub(crate) enum Halt {
@@ -151,7 +156,15 @@ impl Drive {
     async fn settle(&mut self, failure: Failure, present: &Present) -> Result<Option<Driven>, Halt> {
         tracing::debug!(item.id = %self.lease.item, code = %failure.code, "A step failed: {failure}");
         let place = place_of(present);
-        match failure.remedy {
+        let remedy = match failure.remedy {
+            Remedy::Ask | Remedy::Renew | Remedy::Reopen => {
+                self.free_failures += 1;
+                // Nothing has come of it for so long that it may never: from now on it costs attempts.
+                if self.free_failures > FREE_FAILURES_MAX { Remedy::Retry } else { failure.remedy }
+            }
+            other => other,
+        };
+        match remedy {
             // The step has written what is unknown; the gate holds back the next request.
             Remedy::Ask | Remedy::Renew | Remedy::Reopen => Ok(None),
             Remedy::Wait { .. } => {

@@ -104,8 +104,8 @@ impl Engine {
             let (files, home) = (env.files.clone(), settings.home.clone());
             env.blocking
                 .run(move || {
-                    files.create_dir_all(&home.join("workers"))?;
-                    files.sync_dir(&home)
+                    files.create_dir_durable(&home)?;
+                    files.create_dir_durable(&home.join("workers"))
                 })
                 .await
                 .map_err(|source| Error::Io { action: "create", path: settings.home.clone(), source })?;

@@ -49,7 +49,7 @@ impl Drive {
         }
         let read = self.read_whole(present, source, identity).await?;
         self.reached("prepare.read");
-        let (source, unchanged) = read.source.is_unchanged(&env, path).await?;
+        let (source, unchanged) = read.source.compare(&env, path).await?;
         if !unchanged {
             return Err(source::changed().into());
         }
@@ -271,7 +271,7 @@ impl Reading {
         self.earlier.push(&mac);
         self.crc.update(buffer.wire());
         self.macs.extend_from_slice(mac.as_bytes());
-        if last || (index + 1) % per_part == 0 {
+        if last || (index + 1).is_multiple_of(per_part) {
             let crc = std::mem::replace(&mut self.crc, Crc::new(CrcAlgorithm::Crc32Iscsi));
             let crc32c = u32::try_from(crc.finalize()).expect("a CRC32C has 32 bits");
             self.parts.push(PlannedPart { crc32c, macs: std::mem::take(&mut self.macs) });

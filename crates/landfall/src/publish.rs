@@ -57,6 +57,10 @@ impl Drive {
         let answer = self.session.inner.remote.register(Bytes::from(frozen), &sent).await;
         self.reached("register.answered");
         let record = match answer {
+            Ok(Registered::Done(record)) if record.is_deleted => {
+                let why = "the file was registered, and removed since";
+                return Err(Failure::new(Remedy::NewRevision, Code::NoSuchUpload, why).into());
+            }
             Ok(Registered::Done(record)) => record.id,
             // An older state of this journal registered it: the record is ours.
             Ok(Registered::ContentExists(record)) if record.file.file.object_key == sent.file.object_key => record.id,

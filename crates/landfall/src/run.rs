@@ -243,6 +243,7 @@ impl Run<'_> {
                 observer: Arc::clone(&self.observer),
                 grants: BTreeMap::new(),
                 uploaded: false,
+                free_failures: 0,
             };
             let (work, abort) = abortable(drive.run());
             self.held.insert(item, (held, abort));
@@ -272,7 +273,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn is_drained(&self) -> Result<bool, Error> {
+    async fn is_drained(&mut self) -> Result<bool, Error> {
         let destination = self.session.inner.destination;
         let nothing = move |tx: &landfall_store::Tx<'_>| {
             Ok(tx.queued(destination)? == 0 && tx.abandoning(destination, 1)?.is_empty())

@@ -111,7 +111,7 @@ impl Drive {
                 self.write(move |tx, lease, now| tx.part_stored(lease, id, number, now)).await?;
             }
         }
-        let remote = &self.session.inner.remote;
+        let remote = self.session.inner.remote.clone();
         let mut transfers = FuturesUnordered::new();
         for (part, grant) in parts.into_iter().zip(grants) {
             let body = match &sealing {
@@ -119,13 +119,17 @@ impl Drive {
                 Some(sealing) => sealing.body(&self.engine, object, part),
             };
             let sum = checksum(object, part);
+            let remote = &remote;
             transfers.push(async move { (part, sum, remote.put_part(&grant, &sum, body).await) });
         }
         let mut worst: Option<Halt> = None;
         while let Some((part, sum, outcome)) = transfers.next().await {
             self.engine.env.steps.reached("upload.send.answered");
             match self.receipt(object, part, &sum, outcome).await {
-                Ok(()) => self.engine.env.steps.reached("upload.send.committed"),
+                Ok(()) => {
+                    self.free_failures = 0;
+                    self.engine.env.steps.reached("upload.send.committed");
+                }
                 // The other parts under way are heard out: what they bring need not be sent again.
                 Err(halt) => worst = Some(more_serious(worst, halt)),
             }

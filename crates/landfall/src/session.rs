@@ -128,7 +128,7 @@ impl Engine {
         };
         let env = &self.inner.env;
         let params = PasswordParams::sensitive(env.random.array());
-        let kek = derive(env, new, params.clone()).await?;
+        let kek = derive(env, new, params).await?;
         let wrapped = wrap_key(&kek, env.random.array(), &keys.master);
         let attributes = KeyAttributes {
             kek_salt: params.salt.to_vec().into(),
@@ -312,7 +312,7 @@ async fn derive(env: &Env, password: Zeroizing<String>, params: PasswordParams) 
 
 async fn make_keys(env: &Env, password: Zeroizing<String>) -> Result<(KeyAttributes, UnlockedKeys), Error> {
     let params = PasswordParams::sensitive(env.random.array());
-    let kek = derive(env, password, params.clone()).await?;
+    let kek = derive(env, password, params).await?;
     let master = MasterKey::from_bytes(env.random.array());
     let recovery = RecoveryKey::from_bytes(env.random.array());
     let by_password = wrap_key(&kek, env.random.array(), &master);

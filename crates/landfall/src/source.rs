@@ -97,7 +97,7 @@ impl Source {
     }
 
     /// Whether both the open file and whatever has its name now are what was opened.
-    pub(crate) async fn is_unchanged(self, env: &Env, path: PathBuf) -> Result<(Self, bool), Failure> {
+    pub(crate) async fn compare(self, env: &Env, path: PathBuf) -> Result<(Self, bool), Failure> {
         let files = env.files.clone();
         let identity = self.identity;
         let (source, now) = self.with(env, move |file| Ok((file.status()?, files.status(&path)?))).await?;

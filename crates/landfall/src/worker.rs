@@ -27,15 +27,22 @@ impl Worker {
     /// Enters the journal under a fresh name.
     pub(crate) async fn enter(engine: &Arc<Inner>) -> Result<Self, Error> {
         let env = engine.env.clone();
-        let id = env.random.name();
-        let path = engine.settings.home.join("workers").join(format!("{id}.lock"));
-        let (files, lock_path) = (env.files.clone(), path.clone());
-        let lock = env
-            .blocking
-            .run(move || files.try_lock(&lock_path))
-            .await
-            .map_err(|source| Error::Io { action: "lock", path: path.clone(), source })?
-            .ok_or_else(|| Error::Invalid("a fresh worker's lock is held by somebody else".to_owned()))?;
+        let (id, path, lock) = loop {
+            let id = env.random.name();
+            let path = engine.settings.home.join("workers").join(format!("{id}.lock"));
+            let (files, lock_path) = (env.files.clone(), path.clone());
+            let locked = env.blocking.run(move || {
+                let lock = files.try_lock(&lock_path)?;
+                // Somebody who sweeps leftovers may have removed the name between making and locking it.
+                let is_there = files.status(&lock_path).is_ok();
+                Ok(lock.filter(|_| is_there))
+            });
+            let locked = locked.await;
+            match locked.map_err(|source| Error::Io { action: "lock", path: path.clone(), source })? {
+                Some(lock) => break (id, path, lock),
+                None => continue,
+            }
+        };
         let name = id.clone();
         engine.journal.write(move |tx| tx.enter_worker(&name, std::process::id())).await?;
         let beat_at = Mutex::new(env.clock.monotonic());
@@ -96,9 +103,35 @@ impl Worker {
                 observer.saw(Progress::TookOver { pid: other.pid, items });
             }
         }
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        watch.retain(|id| others.iter().any(|other| other.id == id));
+        {
+            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            watch.retain(|id| others.iter().any(|other| other.id == id));
+        }
+        let known: Vec<String> = others.iter().map(|other| format!("{}.lock", other.id)).collect();
+        self.sweep(known).await;
         Ok(())
+    }
+
+    /// Removes lock files of workers that died before they entered the journal, or after somebody took them out of it.
+    async fn sweep(&self, known: Vec<String>) {
+        let (files, own) = (self.engine.env.files.clone(), self.path.clone());
+        let folder = self.engine.settings.home.join("workers");
+        self.engine
+            .env
+            .blocking
+            .run(move || {
+                for entry in files.list(&folder).unwrap_or_default() {
+                    let path = folder.join(&entry.name);
+                    if path == own || known.iter().any(|name| entry.name == name.as_str()) {
+                        continue;
+                    }
+                    // Held while the name is removed: whoever made it sees that, and takes another.
+                    if let Ok(Some(_lock)) = files.try_lock(&path) {
+                        let _ = files.remove_file(&path);
+                    }
+                }
+            })
+            .await;
     }
 
     /// Gives back all leases and leaves.

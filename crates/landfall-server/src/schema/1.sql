@@ -127,6 +127,15 @@ CREATE TABLE part (
     FOREIGN KEY (account, object_key) REFERENCES upload (account, object_key) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 
+-- Keys that were abandoned, known here or not: a request to open one that was under way then must not bring it back.
+CREATE TABLE abandoned (
+    account    INTEGER NOT NULL,
+    object_key TEXT    NOT NULL,
+    since_ms   INTEGER NOT NULL,
+    PRIMARY KEY (account, object_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX abandoned_since ON abandoned (since_ms);
+
 -- Objects whose files are to be removed. The row goes after the files.
 CREATE TABLE garbage (
     account    INTEGER NOT NULL,

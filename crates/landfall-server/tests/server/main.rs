@@ -1,5 +1,8 @@
 //! What a client sees of the server, called in-process and over a socket, alone and with others over one folder.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod accounts;
+mod faults;
 mod files;
 mod folder;
 mod isolation;

@@ -148,3 +148,20 @@ async fn health_is_told_without_a_token() {
         assert_eq!(served.http().request(request).await.unwrap().status(), 200);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let world = World::threaded();
+    let served = serve(&world).await;
+    let bytes = Bytes::from(content(8 << 20));
+    let status = served.client.open(&key(), &bytes, 8 << 20).await;
+    let grant = served.absolute(&status.grants[0]);
+    world.clock.advance(Duration::from_millis(grant.ttl_ms));
+    for _ in 0..20 {
+        let pieces =
+            bytes.chunks(1 << 16).map(|piece| Ok::<_, std::io::Error>(bytes.slice_ref(piece))).collect::<Vec<_>>();
+        let body = Body::from_stream(stream::iter(pieces));
+        let response = served.http().request(put_request(&grant, 8 << 20, body)).await.unwrap();
+        assert_eq!(response.status(), 403);
+    }
+}

@@ -32,6 +32,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) disk: Arc<Disk>,
     pub(crate) blocking: Blocking,
+    pub(crate) steps: Steps,
 }
 
 impl World {
@@ -41,6 +42,7 @@ impl World {
             clock: Arc::new(TestClock { ms: AtomicI64::new(1_700_000_000_000) }),
             disk: Arc::default(),
             blocking: Blocking::Inline,
+            steps: Steps::default(),
         }
     }
 
@@ -59,7 +61,7 @@ impl World {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             random: Arc::new(SystemRandom),
             blocking: self.blocking,
-            steps: Steps::default(),
+            steps: self.steps.clone(),
         }
     }
 
@@ -123,9 +125,19 @@ impl Clock for TestClock {
 pub(crate) struct Disk {
     pub(crate) full_for_bytes: AtomicBool,
     pub(crate) full_for_names: AtomicBool,
+    /// Counts the operations that change something down; the one that reaches zero fails.
+    pub(crate) until_failure: AtomicI64,
 }
 
 impl Disk {
+    fn change(&self) -> io::Result<()> {
+        if self.until_failure.fetch_sub(1, Ordering::SeqCst) == 1 {
+            Err(io::Error::other("bad sector"))
+        } else {
+            Ok(())
+        }
+    }
+
     fn refuse_if(&self, flag: &AtomicBool) -> io::Result<()> {
         if flag.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
@@ -136,26 +148,32 @@ impl Files for Disk {
         RealFiles.open(path)
     }
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.change()?;
         let file = RealFiles.create_new(path)?;
         Ok(Box::new(DiskFile { file, is_full: self.full_for_bytes.load(Ordering::SeqCst) }))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.refuse_if(&self.full_for_names)?;
+        self.change()?;
         RealFiles.rename(from, to)
     }
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealFiles.hard_link(from, to)
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.change()?;
         RealFiles.remove_file(path)
     }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.change()?;
         RealFiles.remove_dir(path)
     }
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.change()?;
         RealFiles.create_dir_all(path)
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.change()?;
         RealFiles.sync_dir(path)
     }
     fn status(&self, path: &Path) -> io::Result<FileStatus> {

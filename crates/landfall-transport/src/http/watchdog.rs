@@ -19,6 +19,8 @@ use crate::{BodyError, Loss, body::Watch, carrier::chain};
 
 /// A request that is under way and whose answer has not begun. Dropping it cuts its connection, so that a cancelled
 /// transfer sends no further byte.
+///
+/// hyper closes such a connection, too, but takes leave first, and under TLS that waits for the other side to read.
 pub(super) struct Flight {
     connection: CaptureConnection,
     limit: Duration,

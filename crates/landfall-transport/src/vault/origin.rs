@@ -78,7 +78,7 @@ impl Origin {
         if authority.as_str().contains('@') {
             return Err(BadOrigin("it has a user name in it"));
         }
-        if authority.port().is_some() && authority.port_u16().is_none() {
+        if authority.as_str().len() > authority.host().len() && authority.port_u16().is_none() {
             return Err(BadOrigin("its port is not a number up to 65535"));
         }
         Ok(Self { scheme: scheme.clone(), authority: authority.clone() })

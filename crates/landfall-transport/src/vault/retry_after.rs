@@ -54,7 +54,7 @@ mod tests {
             ("Sun, 06 Nov 1994 08:50:07 GMT", Some(date), Some(30)),
             ("Sunday, 06-Nov-94 08:50:07 GMT", Some(date), Some(30)),
             ("Sun, 06 Nov 1994 08:49:00 GMT", Some(date), Some(0)),
-            ("Mon, 07 Nov 2094 08:49:37 GMT", Some(date), Some(3600)),
+            ("Mon, 07 Nov 1994 08:49:37 GMT", Some(date), Some(3600)),
             ("Sun, 06 Nov 1994 08:50:07 GMT", None, None),
             ("Sun, 06 Nov 1994 08:50:07 GMT", Some("yesterday"), None),
         ] {

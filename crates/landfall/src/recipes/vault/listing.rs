@@ -98,3 +98,34 @@ pub(super) async fn records(
         }
     }
 }
+
+/// What an auditor needs to know of a record.
+#[cfg(feature = "sim")]
+pub struct RecordKeys {
+    /// Digest of the content.
+    pub digest: Vec<u8>,
+    /// Key of its objects.
+    pub key: landfall_crypto::FileKey,
+    /// Header of its file.
+    pub header: [u8; 24],
+    /// Where its file is.
+    pub object_key: String,
+}
+
+/// Every live record of the vault, for an auditor.
+///
+/// # Errors
+/// As [`list`]; a record that does not open is an error here.
+#[cfg(feature = "sim")]
+pub async fn keys_of_records(engine: &Engine, session: &Session) -> Result<Vec<RecordKeys>, Error> {
+    let mut all = Vec::new();
+    records(engine, session, async |_, open| {
+        let open = open?;
+        let file = open.record.file.file;
+        let header = file.decryption_header.array().unwrap_or_default();
+        all.push(RecordKeys { digest: open.content.digest, key: open.key, header, object_key: file.object_key });
+        Ok(())
+    })
+    .await?;
+    Ok(all)
+}

@@ -13,6 +13,13 @@ mod restore;
 mod scan;
 mod verify;
 
+#[cfg(feature = "sim")]
+pub use self::listing::{RecordKeys, keys_of_records};
+/// Decides by a place (the root's name and the segments below it, joined by `/`).
+pub type PlaceFilter = std::sync::Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+/// Told of a restored file: its place and its length in bytes.
+pub type OnFile = std::sync::Arc<dyn Fn(&[u8], u64) + Send + Sync>;
+
 pub use self::{
     index::learn,
     listing::{Entry, list, remove},

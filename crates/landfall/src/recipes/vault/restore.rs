@@ -17,7 +17,7 @@ use landfall_env::{FileKind, Files};
 use landfall_protocol::FileRecord;
 
 use super::{
-    fetch,
+    OnFile, PlaceFilter, fetch,
     index::{OpenRecord, open_record},
     listing::records,
 };
@@ -32,7 +32,7 @@ pub struct RestoreOptions {
     /// Only these contents, by the vault's numbers.
     pub ids: Option<Vec<i64>>,
     /// Only places for which this holds (the root's name and the segments below it, joined by `/`).
-    pub filter: Option<Arc<dyn Fn(&[u8]) -> bool + Send + Sync>>,
+    pub filter: Option<PlaceFilter>,
     /// Only the collection of this name.
     pub album: Option<String>,
     /// Older contents of a place as well, with their version in the name.
@@ -46,7 +46,7 @@ pub struct RestoreTarget {
     /// The folder. Created if it is missing.
     pub folder: PathBuf,
     /// Told of each file when it is durable: its place and length.
-    pub on_file: Arc<dyn Fn(&[u8], u64) + Send + Sync>,
+    pub on_file: OnFile,
 }
 
 /// What was restored.
@@ -92,7 +92,7 @@ pub async fn restore(
     let mut report = RestoreReport::default();
     let files = Arc::clone(&engine.inner.env.files);
     let folder = target.folder.clone();
-    engine.inner.env.blocking.run(move || files.create_dir_all(&folder)).await.map_err(|source| Error::Io {
+    engine.inner.env.blocking.run(move || files.create_dir_durable(&folder)).await.map_err(|source| Error::Io {
         action: "create",
         path: target.folder.clone(),
         source,
@@ -119,6 +119,9 @@ pub async fn restore(
     drop(done);
     Ok(report)
 }
+
+/// A path and the contents that were at it, the present one first.
+type Wanted = (Vec<Vec<u8>>, Vec<Candidate>);
 
 type Places = BTreeMap<(String, Vec<Vec<u8>>), Vec<Candidate>>;
 
@@ -185,7 +188,7 @@ async fn collect(
 /// Decides which content each path gets. Roots of one name from several devices share a folder while they agree, and
 /// get folders of their own when they do not.
 fn lay_out(places: Places, options: &RestoreOptions, report: &mut RestoreReport) -> BTreeMap<i64, Vec<Output>> {
-    let mut by_root: BTreeMap<String, Vec<(Vec<Vec<u8>>, Vec<Candidate>)>> = BTreeMap::new();
+    let mut by_root: BTreeMap<String, Vec<Wanted>> = BTreeMap::new();
     for ((root, segments), mut candidates) in places {
         candidates.sort_by_key(|candidate| std::cmp::Reverse((candidate.version, candidate.updated)));
         by_root.entry(root).or_default().push((segments, candidates));
@@ -397,7 +400,6 @@ enum Written {
 }
 
 /// Makes the folders of a path one by one, through no link. The inner error says what stands in the way.
-#[expect(clippy::type_complexity, reason = "a refusal is no I/O error")]
 fn folders(files: &dyn Files, target: &Path, segments: &[Vec<u8>]) -> io::Result<Result<(PathBuf, PathBuf), String>> {
     let mut folder = target.to_owned();
     let (name, parents) = segments.split_last().ok_or(io::ErrorKind::InvalidInput)?;

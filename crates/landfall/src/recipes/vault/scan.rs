@@ -11,6 +11,7 @@ use landfall_env::{DirEntry, FileKind, Files};
 use landfall_images::{MediaClass, sniff};
 use landfall_store::{DestinationId, Offer, OfferOutcome, Root, RootId, SourceIdentity};
 
+use super::PlaceFilter;
 use crate::{
     Engine, Error, Session,
     engine::Inner,
@@ -30,7 +31,7 @@ pub struct ScanOptions {
     pub album: Option<String>,
     /// Decides by a file's place (the root's name and the segments below it, joined by `/`) whether it is looked at at
     /// all.
-    pub filter: Option<Arc<dyn Fn(&[u8]) -> bool + Send + Sync>>,
+    pub filter: Option<PlaceFilter>,
     /// Look only: take nothing in charge.
     pub dry_run: bool,
 }

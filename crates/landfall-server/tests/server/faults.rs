@@ -1,0 +1,159 @@
+//! What goes wrong inside: a disk that fails, a process that dies, too many requests.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::http::StatusCode;
+use futures_util::FutureExt as _;
+use landfall_env::{Sabotage, StepHook, Steps};
+use landfall_protocol::{ErrorCode, FileRecord, TrashItem, TrashRequest, route};
+use landfall_server::{Server, ServerConfig};
+
+use crate::world::{Answer, Client, World, checksum, completion, content, new_file, new_upload};
+
+/// Goes through a file's life, each step repeated until it is answered with success, as a client would.
+async fn live(world: &World, client: &Client) -> Result<(), StatusCode> {
+    let collection = client.collection().await.id;
+    let (file, thumbnail, abandoned) = ("a".repeat(32), "b".repeat(32), "c".repeat(32));
+    let bytes = content(2500);
+    for (key, bytes) in [(&file, &bytes[..]), (&thumbnail, b"t"), (&abandoned, &bytes[..1000])] {
+        insist(async || client.post(route::UPLOADS, &new_upload(key, bytes, 1000)).await).await?;
+        for (number, part) in (1..).zip(bytes.chunks(1000)) {
+            let grant = client.sign(key, checksum(number, part)).await;
+            insist(async || client.put(&grant, part.to_vec()).await).await?;
+        }
+    }
+    insist(async || client.post(&route::complete(&file), &completion(&bytes, 1000)).await).await?;
+    insist(async || client.delete(&route::upload(&abandoned)).await).await?;
+    let body = new_file(collection, (&file, 2500), (&thumbnail, 1), Some(1));
+    insist(async || client.post(route::FILES, &body).await).await?;
+    let record: FileRecord = client.post(route::FILES, &body).await.json();
+    let url = client.get(&route::download(record.id)).await.header("location").to_owned();
+    assert_eq!(client.get(&url).await.body, bytes);
+    // More if removing the abandoned one failed: that is carried on later.
+    assert!(world.files("blobs").len() >= 4);
+    let trash = TrashRequest { items: vec![TrashItem { file_id: record.id, collection_id: collection }] };
+    insist(async || client.post(route::TRASH, &trash).await).await?;
+    Ok(())
+}
+
+async fn insist(request: impl AsyncFn() -> Answer) -> Result<(), StatusCode> {
+    let mut status = StatusCode::OK;
+    for _ in 0..3 {
+        status = request().await.status;
+        if status.is_success() {
+            return Ok(());
+        }
+    }
+    Err(status)
+}
+
+#[tokio::test]
+async fn whichever_disk_operation_fails_nothing_is_lost_and_nothing_left() {
+    for failing in 1.. {
+        let world = World::new();
+        let client = world.client().await;
+        world.disk.until_failure.store(failing, Ordering::SeqCst);
+        live(&world, &client).await.unwrap_or_else(|status| panic!("operation {failing} failed for good: {status}"));
+        let every_failure_was_tried = world.disk.until_failure.swap(0, Ordering::SeqCst) > 0;
+        drop(client);
+        drop(world.open().await);
+        assert_eq!(world.audit(), Vec::<String>::new(), "operation {failing}");
+        assert!(world.files("blobs").is_empty());
+        if every_failure_was_tried {
+            assert!(failing > 20);
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn whichever_disk_operation_fails_a_vault_opens_later() {
+    for failing in 1.. {
+        let world = World::new();
+        world.disk.until_failure.store(failing, Ordering::SeqCst);
+        let opened = Server::open(ServerConfig::new(world.vault()), world.env()).await.is_ok();
+        let every_failure_was_tried = world.disk.until_failure.swap(0, Ordering::SeqCst) > 0;
+        live(&world, &world.client().await).await.unwrap();
+        assert_eq!(world.audit(), Vec::<String>::new(), "operation {failing}");
+        if every_failure_was_tried {
+            assert!(opened && failing > 5);
+            break;
+        }
+    }
+}
+
+/// Panics once, at one step.
+struct CrashOnce {
+    step: &'static str,
+    crashed: AtomicBool,
+}
+
+impl StepHook for CrashOnce {
+    fn reached(&self, step: &'static str) {
+        if step == self.step && !self.crashed.swap(true, Ordering::SeqCst) {
+            panic!("crash at {step}");
+        }
+    }
+
+    fn sabotaged(&self, _: Sabotage) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_dies_at_a_durable_step_loses_and_leaves_nothing() {
+    for step in [
+        "server.open.committed",
+        "server.part.renamed",
+        "server.part.committed",
+        "server.complete.committed",
+        "server.register.committed",
+        "server.delete.committed",
+    ] {
+        let mut world = World::new();
+        let crash = Arc::new(CrashOnce { step, crashed: AtomicBool::new(false) });
+        world.steps = Steps::with_hook(Arc::clone(&crash) as Arc<dyn StepHook>);
+        let client = world.client().await;
+        let died = AssertUnwindSafe(live(&world, &client)).catch_unwind().await;
+        assert!(died.is_err() && crash.crashed.load(Ordering::SeqCst), "{step}");
+        drop(client);
+        live(&world, &world.client().await).await.unwrap();
+        assert_eq!(world.audit(), Vec::<String>::new(), "{step}");
+        assert!(world.files("incoming").is_empty(), "{step}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_was_moved_but_not_noted_goes_with_its_upload() {
+    let mut world = World::new();
+    let crash = CrashOnce { step: "server.part.renamed", crashed: AtomicBool::new(false) };
+    world.steps = Steps::with_hook(Arc::new(crash));
+    let client = world.client().await;
+    let key = "a".repeat(32);
+    let grant = client.open(&key, b"abcd", 2).await.grants.remove(0);
+    assert!(AssertUnwindSafe(client.put(&grant, &b"ab"[..])).catch_unwind().await.is_err());
+    drop(client);
+    assert_eq!(world.files("blobs").len(), 1);
+    let client = world.client().await;
+    assert!(client.open(&key, b"abcd", 2).await.parts.is_empty(), "what is not noted is not held");
+    client.delete(&route::upload(&key)).await;
+    assert!(world.files("blobs").is_empty());
+}
+
+#[tokio::test]
+async fn more_requests_than_allowed_are_told_to_come_back() {
+    let world = World::new();
+    let server = world.open_with(|config| config.requests_in_flight_max = 0).await;
+    let client = Client::embedded(&server).await;
+    let answer = client.get(route::ACCOUNT).await;
+    answer.refused(503, ErrorCode::Unavailable);
+    assert_eq!(answer.header("retry-after"), "1");
+    client.get("/blobs/1/x/1").await.refused_xml(503, "SlowDown");
+    assert_eq!(client.get("/healthz").await.status, StatusCode::OK);
+}

@@ -1,0 +1,317 @@
+//! The journal keeps what it promises: to one process, and to several at once.
+
+mod bench;
+
+use std::time::Duration;
+
+use bench::{Bench, NOW, identity, offer, prepared};
+use landfall_core::{BlockReason, ClassLimits, Code, ObjectState, PartNumber, State, Timestamp, Waits};
+use landfall_store::{OfferOutcome, PreparedOutcome, SeenPlace, StoreError};
+
+#[tokio::test]
+async fn a_file_offered_twice_is_one_item() {
+    let bench = Bench::new().await;
+    let first = bench.offer("a.jpg", 7).await;
+    let second = bench.offer("a.jpg", 7).await;
+    let OfferOutcome::New(Some(item)) = first else { panic!("{first:?}") };
+    assert_eq!(second, OfferOutcome::Queued(item));
+}
+
+#[tokio::test]
+async fn two_connections_never_claim_one_item() {
+    let bench = Bench::new().await;
+    for number in 0..40 {
+        bench.offer(&format!("{number}.jpg"), number).await;
+    }
+    let other = bench.another_process().await;
+    let (here, there) = tokio::join!(bench.claim("here", 100), other.claim("there", 100));
+    let mut all: Vec<_> = here.iter().chain(&there).map(|lease| lease.item).collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), here.len() + there.len());
+    assert_eq!(all.len(), 40);
+}
+
+#[tokio::test]
+async fn class_limits_hold_over_all_processes() {
+    let bench = Bench::new().await;
+    for number in 0..10 {
+        bench.offer_video(&format!("{number}.mp4"), number).await;
+        bench.offer(&format!("{number}.jpg"), 100 + number).await;
+    }
+    let limits = ClassLimits { total: 4, video: 2 };
+    let here = bench.claim_within("here", limits, 3).await;
+    let there = bench.another_process().await.claim_within("there", limits, 10).await;
+    assert_eq!(here.len() + there.len(), 4);
+    let mut videos = 0;
+    for lease in here.iter().chain(&there) {
+        videos += usize::from(bench.item(lease.item).await.class == landfall_core::Class::Video);
+    }
+    assert!(videos <= 2, "{videos} videos at once");
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_changes_nothing() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    let lease = bench.claim("slow", 1).await.remove(0);
+    bench.journal.write(|tx| tx.release_worker("slow")).await.unwrap();
+    let stale = lease.clone();
+    let result = bench.journal.write(move |tx| tx.prepared(&stale, &prepared(7), NOW)).await;
+    assert!(matches!(result, Err(StoreError::LostLease(_))), "{result:?}");
+    assert!(bench.item(lease.item).await.digest.is_none());
+    assert_eq!(bench.claim("quick", 1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_twin_waits_and_is_linked_when_the_first_is_done() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    bench.offer("copy.jpg", 7).await;
+    let mut leases = bench.claim("w", 2).await;
+    let (second, first) = (leases.remove(1), leases.remove(0));
+    assert_eq!(bench.prepare(&first, 7).await, PreparedOutcome::Upload);
+    assert_eq!(bench.prepare(&second, 7).await, PreparedOutcome::Twin(first.item));
+    let State::Active { waits, .. } = bench.item(second.item).await.state else { panic!() };
+    assert_eq!(waits, Waits::Item(first.item));
+    bench.finish(&first, 55).await;
+    let again = bench.claim("w", 1).await.remove(0);
+    assert_eq!(again.item, second.item);
+    let outcome = bench.journal.write(move |tx| tx.prepared_before(&again, NOW)).await.unwrap();
+    assert_eq!(outcome, Some(PreparedOutcome::Link(55)));
+}
+
+#[tokio::test]
+async fn a_twin_takes_over_when_the_first_is_blocked() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    bench.offer("copy.jpg", 7).await;
+    let mut leases = bench.claim("w", 2).await;
+    let (second, first) = (leases.remove(1), leases.remove(0));
+    bench.prepare(&first, 7).await;
+    bench.prepare(&second, 7).await;
+    let blocked = first.clone();
+    let reason = BlockReason { code: Code::Refused, message: "no".to_owned() };
+    bench.journal.write(move |tx| tx.block(&blocked, &reason, NOW)).await.unwrap();
+    let again = bench.claim("w", 1).await.remove(0);
+    assert_eq!(again.item, second.item);
+    assert_eq!(bench.prepare(&again, 7).await, PreparedOutcome::Upload);
+    // The first one, tried again, finds that it was overtaken.
+    let id = first.item;
+    bench.journal.write(move |tx| tx.retry(id, NOW)).await.unwrap();
+    let State::Active { phase, .. } = bench.item(id).await.state else { panic!() };
+    assert_eq!(phase, landfall_core::Phase::Prepare);
+}
+
+#[tokio::test]
+async fn an_unchanged_file_is_not_taken_again_and_a_changed_one_is() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    let lease = bench.claim("w", 1).await.remove(0);
+    bench.prepare(&lease, 7).await;
+    bench.finish(&lease, 1).await;
+    assert_eq!(bench.offer("a.jpg", 7).await, OfferOutcome::Unchanged);
+    assert!(matches!(bench.offer("a.jpg", 8).await, OfferOutcome::New(Some(_))));
+}
+
+#[tokio::test]
+async fn a_new_revision_abandons_what_was_opened_and_forgets_its_keys() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    let lease = bench.claim("w", 1).await.remove(0);
+    bench.prepare(&lease, 7).await;
+    let changed = lease.clone();
+    bench.journal.write(move |tx| tx.new_revision(&changed, "changed", NOW)).await.unwrap();
+    let item = bench.item(lease.item).await;
+    assert_eq!((item.revision, item.file_key, item.digest), (2, None, None));
+    let id = bench.destination;
+    let abandoning = bench.journal.read(move |tx| tx.abandoning(id, 10)).await.unwrap();
+    assert_eq!(abandoning.len(), 2);
+}
+
+#[tokio::test]
+async fn an_object_of_one_part_is_stored_with_its_receipt() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    let lease = bench.claim("w", 1).await.remove(0);
+    bench.prepare(&lease, 7).await;
+    let objects = bench.objects(lease.item).await;
+    let (held, id) = (lease.clone(), objects[0].id);
+    bench.journal.write(move |tx| tx.part_stored(&held, id, PartNumber(1), NOW)).await.unwrap();
+    let objects = bench.objects(lease.item).await;
+    assert_eq!(objects[0].state, ObjectState::Stored);
+    assert!(objects[0].sealed.is_none(), "a stored thumbnail needs no ciphertext here");
+    assert_eq!(objects[1].state, ObjectState::Opening);
+}
+
+#[tokio::test]
+async fn an_item_that_waits_for_a_moment_wakes_also_when_the_clock_jumped_back() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    let lease = bench.claim("w", 1).await.remove(0);
+    let until = NOW.after(Duration::from_secs(60));
+    bench.journal.write(move |tx| tx.charge(&lease, "no", until, NOW)).await.unwrap();
+    assert_eq!(bench.journal.write(|tx| tx.wake(NOW)).await.unwrap(), 0);
+    let jumped = Timestamp(NOW.0 - 2 * 3_600_000);
+    assert_eq!(bench.journal.write(move |tx| tx.wake(jumped)).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn event_numbers_have_no_gap_after_a_write_that_failed() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 1).await;
+    let root = bench.root.clone();
+    let failed: Result<(), _> = bench
+        .journal
+        .write(move |tx| {
+            tx.offer(&root, &offer("b.jpg", 2), NOW)?;
+            Err(StoreError::Full)
+        })
+        .await;
+    assert!(failed.is_err());
+    bench.offer("c.jpg", 3).await;
+    let events = bench.journal.read(|tx| tx.events_since(0, 10)).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test]
+async fn one_failed_write_of_a_turn_does_not_fail_the_others() {
+    let bench = Bench::new().await;
+    let root = bench.root.clone();
+    let bad = bench.journal.write::<()>(|_| Err(StoreError::Full));
+    let good = bench.journal.write(move |tx| tx.offer(&root, &offer("a.jpg", 1), NOW));
+    let (bad, good) = tokio::join!(bad, good);
+    assert!(bad.is_err());
+    assert!(matches!(good.unwrap(), OfferOutcome::New(Some(_))));
+}
+
+#[tokio::test]
+async fn suspend_leaves_no_lock_and_resume_goes_on() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 1).await;
+    bench.journal.suspend().await;
+    // Exclusive access is possible: nobody holds the file.
+    let raw = rusqlite::Connection::open(bench.path()).unwrap();
+    raw.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT").unwrap();
+    drop(raw);
+    let refused = bench.journal.read(|tx| tx.counts(None)).await;
+    assert!(matches!(refused, Err(StoreError::Suspended)), "{refused:?}");
+    bench.journal.resume().await.unwrap();
+    assert_eq!(bench.journal.read(|tx| tx.counts(None)).await.unwrap().ready, 1);
+}
+
+#[tokio::test]
+async fn a_cancelled_item_frees_its_place_and_its_followers() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    bench.offer("copy.jpg", 7).await;
+    let mut leases = bench.claim("w", 2).await;
+    let (second, first) = (leases.remove(1), leases.remove(0));
+    bench.prepare(&first, 7).await;
+    bench.prepare(&second, 7).await;
+    let id = first.item;
+    assert!(bench.journal.write(move |tx| tx.cancel(id, NOW)).await.unwrap());
+    assert!(!bench.journal.write(move |tx| tx.cancel(id, NOW)).await.unwrap(), "twice is once");
+    assert_eq!(bench.item(id).await.state, State::Cancelled);
+    assert_eq!(bench.claim("w", 5).await.len(), 1);
+    assert!(matches!(bench.offer("a.jpg", 7).await, OfferOutcome::New(Some(_))));
+}
+
+#[tokio::test]
+async fn a_journal_of_a_newer_version_is_refused_untouched() {
+    let bench = Bench::new().await;
+    bench.journal.suspend().await;
+    let raw = rusqlite::Connection::open(bench.path()).unwrap();
+    raw.pragma_update(None, "user_version", 999).unwrap();
+    drop(raw);
+    let refused = bench.journal.resume().await;
+    assert!(matches!(refused, Err(StoreError::Newer { found: 999, .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_named() {
+    let bench = Bench::new().await;
+    for number in 0..200 {
+        bench.offer(&format!("{number}.jpg"), number).await;
+    }
+    bench.journal.suspend().await;
+    let mut bytes = std::fs::read(bench.path()).unwrap();
+    bytes[..16].copy_from_slice(b"not a database!!");
+    std::fs::write(bench.path(), &bytes).unwrap();
+    let refused = bench.journal.resume().await;
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn flipped_pages_are_found_by_the_check() {
+    let bench = Bench::new().await;
+    for number in 0..400 {
+        bench.offer(&format!("{number}.jpg"), number).await;
+    }
+    bench.journal.suspend().await;
+    let mut bytes = std::fs::read(bench.path()).unwrap();
+    let page = 4096;
+    for at in (8 * page..bytes.len().min(30 * page)).step_by(97) {
+        bytes[at] ^= 0x55;
+    }
+    std::fs::write(bench.path(), &bytes).unwrap();
+    let refused = bench.reopen_checked().await;
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_golden_journal_of_every_schema_opens_and_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/schema-1.db");
+    let path = dir.path().join("journal.db");
+    std::fs::copy(golden, &path).unwrap();
+    let bench = Bench::over(dir, path).await;
+    let counts = bench.journal.read(|tx| tx.counts(None)).await.unwrap();
+    assert_eq!((counts.ready, counts.blocked, counts.done, counts.waiting), (1, 1, 1, 1));
+    assert_eq!(bench.offer("done.jpg", 1).await, OfferOutcome::Unchanged);
+    assert!(matches!(bench.offer("fresh.jpg", 9).await, OfferOutcome::New(Some(_))));
+}
+
+/// Makes the golden journal. A released one is never written again: a new schema gets a new file.
+#[tokio::test]
+#[ignore = "writes the golden file, if there is none"]
+async fn write_the_golden_journal() {
+    let golden = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/schema-1.db"));
+    if golden.exists() {
+        return;
+    }
+    let bench = Bench::new().await;
+    bench.offer("done.jpg", 1).await;
+    let lease = bench.claim("w", 1).await.remove(0);
+    bench.prepare(&lease, 1).await;
+    bench.finish(&lease, 77).await;
+    bench.offer("blocked.jpg", 2).await;
+    let lease = bench.claim("w", 1).await.remove(0);
+    let reason = BlockReason { code: Code::SourceUnreadable, message: "permission denied".to_owned() };
+    bench.journal.write(move |tx| tx.block(&lease, &reason, NOW)).await.unwrap();
+    bench.offer("waiting.jpg", 3).await;
+    let lease = bench.claim("w", 1).await.remove(0);
+    bench.journal.write(move |tx| tx.charge(&lease, "no", NOW.after(Duration::from_secs(9)), NOW)).await.unwrap();
+    bench.offer("ready.jpg", 4).await;
+    bench.journal.suspend().await;
+    std::fs::copy(bench.path(), golden).unwrap();
+}
+
+#[tokio::test]
+async fn the_newest_content_of_a_place_is_known() {
+    let bench = Bench::new().await;
+    let id = bench.destination;
+    let place = |version| SeenPlace { tag: vec![1; 8], path: b"a.jpg".to_vec(), modified_ns: version * 10, version };
+    let content = move |record: i64| landfall_store::NewContent {
+        digest: vec![u8::try_from(record).unwrap(); 64],
+        record,
+        places: vec![place(record)],
+    };
+    bench.journal.write(move |tx| (1..4).try_for_each(|record| tx.learn(id, &content(record)))).await.unwrap();
+    let newest = bench.journal.read(move |tx| tx.newest_at(id, &[1; 8], b"a.jpg")).await.unwrap();
+    assert_eq!(newest.map(|(record, place)| (record, place.version)), Some((3, 3)));
+    bench.journal.write(move |tx| tx.forget_record(id, 3)).await.unwrap();
+    let newest = bench.journal.read(move |tx| tx.newest_at(id, &[1; 8], b"a.jpg")).await.unwrap();
+    assert_eq!(newest.map(|(record, _)| record), Some(2));
+    assert_eq!(identity(3).size, 3);
+}
