@@ -146,8 +146,16 @@ struct Run<'r> {
     start: Duration,
     options: RunOptions,
     active: FuturesUnordered<Work>,
-    held: BTreeMap<i64, (Lease, AbortHandle)>,
+    held: BTreeMap<i64, Held>,
     was_away: bool,
+}
+
+/// An item that is being worked on.
+struct Held {
+    lease: Lease,
+    abort: AbortHandle,
+    /// When its lease was first seen to be gone.
+    lost_at: Option<Duration>,
 }
 
 enum Next {
@@ -246,29 +254,32 @@ impl Run<'_> {
                 free_failures: 0,
             };
             let (work, abort) = abortable(drive.run());
-            self.held.insert(item, (held, abort));
+            self.held.insert(item, Held { lease: held, abort, lost_at: None });
             self.active.push(work.map(move |driven| (item, driven.unwrap_or(Ok(Driven::Released)))).boxed());
         }
         Ok(())
     }
 
-    /// Stops work on items that a person paused or cancelled, or that another worker took: their bytes stop at once.
+    /// Stops work on items that a person paused or cancelled, or that another worker took: their bytes stop within a
+    /// second.
+    ///
+    /// An item that is finished has no lease either, and its work may just be about to say so. So one whose lease is gone
+    /// has until the next look to end by itself.
     async fn drop_lost(&mut self) -> Result<(), Error> {
         if self.held.is_empty() {
             return Ok(());
         }
-        let held: Vec<Lease> = self.held.values().map(|(lease, _)| lease.clone()).collect();
-        let lost = self.engine.inner.journal.read(move |tx| tx.lost(&held)).await?;
-        if lost.is_empty() {
-            return Ok(());
-        }
-        for item in &lost {
-            if let Some((_, abort)) = self.held.remove(&item.0) {
-                abort.abort();
-            }
-        }
+        let leases: Vec<Lease> = self.held.values().map(|held| held.lease.clone()).collect();
+        let lost = self.engine.inner.journal.read(move |tx| tx.lost(&leases)).await?;
+        let now = self.engine.inner.env.clock.monotonic();
         for item in lost {
-            self.observer.saw(Progress::Put { item });
+            let Some(held) = self.held.get_mut(&item.0) else { continue };
+            let lost_at = *held.lost_at.get_or_insert(now);
+            if now.saturating_sub(lost_at) >= LOOK_EVERY {
+                held.abort.abort();
+                self.held.remove(&item.0);
+                self.observer.saw(Progress::Put { item });
+            }
         }
         Ok(())
     }
