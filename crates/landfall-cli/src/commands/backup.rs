@@ -120,8 +120,8 @@ async fn dry_run(command: &Command, plan: &Plan) -> Result<Exit, Failed> {
         Some(engine) => engine,
         None => command.ephemeral_engine().await?,
     };
-    let known = engine.destinations().await.during("cannot read the journal")?;
-    let known = known.into_iter().find(|destination| destination.location == location);
+    let all = engine.destinations().await.during("cannot read the journal")?;
+    let known = all.into_iter().find(|destination| destination.location == location);
     let (engine, destination) = match known {
         Some(destination) => (engine, destination),
         None => {
@@ -166,6 +166,7 @@ fn finish(
     problems: &[Problem],
 ) -> Exit {
     let counts = tally.finish();
+    say_skipped(command, found);
     let skipped = found.skipped.iter().map(|skipped| (&skipped.place[..], skipped.code));
     let skipped = skipped.chain(counts.skipped.iter().map(|(place, code)| (&place[..], *code)));
     let skipped_count = found.skipped.len() + counts.skipped.len();
@@ -193,7 +194,6 @@ fn finish(
         problems.len(),
         human::duration(took)
     ));
-    say_skipped(command, found);
     if let Some(report) = report {
         work::say_end(command, report);
     }
