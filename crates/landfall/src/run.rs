@@ -138,16 +138,24 @@ type Ended = (i64, Result<Driven, Error>);
 #[derive(Default)]
 struct UnderWay {
     futures: FuturesUnordered<BoxFuture<'static, Ended>>,
-    held: BTreeMap<i64, (Lease, AbortHandle)>,
+    held: BTreeMap<i64, Held>,
     /// Items whose work ended while something else was being waited for.
     ended: VecDeque<Ended>,
+}
+
+/// An item that is being worked on.
+struct Held {
+    lease: Lease,
+    abort: AbortHandle,
+    /// When its lease was first seen to be gone.
+    lost_at: Option<Duration>,
 }
 
 impl UnderWay {
     fn start(&mut self, lease: Lease, drive: Drive) {
         let item = lease.item.0;
         let (work, abort) = abortable(drive.run());
-        self.held.insert(item, (lease, abort));
+        self.held.insert(item, Held { lease, abort, lost_at: None });
         self.futures.push(work.map(move |driven| (item, driven.unwrap_or(Ok(Driven::Released)))).boxed());
     }
 
@@ -265,20 +273,27 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Stops work on items that a person paused or cancelled, or that another worker took: their bytes stop at once.
+    /// Stops work on items that a person paused or cancelled, or that another worker took: their bytes stop within a
+    /// second.
+    ///
+    /// An item that is finished has no lease either, and its work may just be about to say so. So one whose lease is gone
+    /// has until the next look to end by itself.
     async fn drop_lost(&mut self) -> Result<(), Error> {
         let Self { keeper, work } = self;
         if work.held.is_empty() {
             return Ok(());
         }
-        let held: Vec<Lease> = work.held.values().map(|(lease, _)| lease.clone()).collect();
+        let leases: Vec<Lease> = work.held.values().map(|held| held.lease.clone()).collect();
         let journal = &keeper.engine.inner.journal;
-        let lost = work.alongside(journal.read(move |tx| tx.lost(&held))).await?;
+        let lost = work.alongside(journal.read(move |tx| tx.lost(&leases))).await?;
+        let now = keeper.engine.inner.env.clock.monotonic();
         for item in lost {
-            if let Some((_, abort)) = work.held.remove(&item.0) {
-                abort.abort();
+            let Some(held) = work.held.get_mut(&item.0) else { continue };
+            if now.saturating_sub(*held.lost_at.get_or_insert(now)) >= LOOK_EVERY {
+                held.abort.abort();
+                work.held.remove(&item.0);
+                keeper.observer.saw(Progress::Put { item });
             }
-            keeper.observer.saw(Progress::Put { item });
         }
         Ok(())
     }
