@@ -212,7 +212,7 @@ pub(crate) struct Rm {
 pub(crate) struct Run {
     #[command(flatten)]
     pub to: To,
-    /// Do what can be done now, and do not wait
+    /// Do not wait for a destination that is away
     #[arg(long)]
     pub once: bool,
     #[command(flatten)]

@@ -112,8 +112,8 @@ impl Bars {
 
     fn say(&mut self, out: &Output, time_alone: bool) {
         let now = self.clock.monotonic();
-        let done =
-            if self.bytes == 0 { self.files_done * 10 / self.files.max(1) } else { self.bytes_done * 10 / self.bytes };
+        let by_files = (self.files_done * 10).checked_div(self.files).unwrap_or(10);
+        let done = (self.bytes_done * 10).checked_div(self.bytes).unwrap_or(by_files);
         let Shown::Lines { at, tenth } = &mut self.shown else { return };
         let is_late = now.saturating_sub(*at) >= LINE_EVERY;
         if !is_late && (time_alone || done <= *tenth || done >= 10) {
