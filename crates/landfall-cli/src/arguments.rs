@@ -97,6 +97,11 @@ pub(crate) enum Subcommands {
     Doctor,
     /// Show and change settings
     Config(Config),
+    /// Write a shell's completions to stdout
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Show the version
     Version,
 }

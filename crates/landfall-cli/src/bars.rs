@@ -36,7 +36,9 @@ impl Bars {
         let shown = if out.has_bars() {
             let all = out.draw();
             let total = all.add(ProgressBar::new(bytes));
-            total.set_style(style("{msg} [{bar:28}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left"));
+            total.set_style(style(
+                "{msg} [{bar:28}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
+            ));
             total.set_message(format!("0/{files}"));
             total.enable_steady_tick(Duration::from_millis(500));
             Shown::Drawn { all, total, each: BTreeMap::new(), styles: Styles { file: style("  [{bar:20}] {msg}") } }

@@ -88,7 +88,7 @@ fn an_unreadable_file_is_named_and_the_rest_is_done() {
     let world = World::unlocked();
     world.put_pictures(0..3);
     let secret = world.put("secret.png", &png(77, 24, 16));
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     let mut command = world.landfall();
     if fs::read(&secret).is_ok() {
         // Nothing is unreadable for root: somebody else has to try.

@@ -69,6 +69,12 @@ fn the_help_is_what_was_reviewed() {
 }
 
 #[test]
+fn completions_know_every_command() {
+    let script = World::empty().run(["completions", "bash"]);
+    assert!(script.exits(0).stdout().contains("recovery-key"));
+}
+
+#[test]
 fn usage_errors_end_with_2_and_a_document() {
     let world = World::empty();
     let refused = world.run(["backup", "--json"]);
