@@ -15,6 +15,9 @@ use crate::{Error, Session, engine::Inner};
 /// How long a fetch waits for a vault that is away.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often a fetch begins again at one place without a byte more.
+const FAILURES_MAX: u32 = 6;
+
 /// Fetches a record's content, checks every chunk and the digest of the whole, and writes it to `sink` if there is one.
 /// Returns the sink, not yet synced.
 ///
@@ -100,6 +103,7 @@ impl Answer {
         wire: &mut [u8],
     ) -> Result<(), Error> {
         let mut filled = 0;
+        let mut failures = 0;
         while filled < wire.len() {
             let from = at + filled as u64;
             match self.next(session, id, from).await {
@@ -108,16 +112,19 @@ impl Answer {
                     wire[filled..filled + take].copy_from_slice(&bytes.split_to(take));
                     filled += take;
                     self.rest = bytes;
+                    failures = 0;
                 }
                 Err(failure) => {
                     (self.body, self.rest) = (None, Bytes::new());
                     let away = session.inner.remote.away().map_or(Duration::ZERO, |(away, _)| away);
                     let passing =
                         matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask | Remedy::Retry | Remedy::Renew);
-                    if !passing || away >= PATIENCE {
+                    failures += 1;
+                    let in_vain = failures > FAILURES_MAX && !matches!(failure.remedy, Remedy::Wait { .. });
+                    if !passing || in_vain || away >= PATIENCE {
                         return Err(failure.into());
                     }
-                    let pause = engine.settings.reach.delay(1, engine.env.random.fraction());
+                    let pause = engine.settings.reach.delay(failures, engine.env.random.fraction());
                     tokio::time::sleep(pause).await;
                 }
             }
