@@ -97,6 +97,11 @@ pub(crate) enum Subcommands {
     Doctor,
     /// Show and change settings
     Config(Config),
+    /// Write a shell's completions to stdout
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Show the version
     Version,
 }
@@ -212,7 +217,7 @@ pub(crate) struct Rm {
 pub(crate) struct Run {
     #[command(flatten)]
     pub to: To,
-    /// Do what can be done now, and do not wait
+    /// Do not wait for a destination that is away
     #[arg(long)]
     pub once: bool,
     #[command(flatten)]

@@ -36,7 +36,9 @@ impl Bars {
         let shown = if out.has_bars() {
             let all = out.draw();
             let total = all.add(ProgressBar::new(bytes));
-            total.set_style(style("{msg} [{bar:28}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left"));
+            total.set_style(style(
+                "{msg} [{bar:28}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
+            ));
             total.set_message(format!("0/{files}"));
             total.enable_steady_tick(Duration::from_millis(500));
             Shown::Drawn { all, total, each: BTreeMap::new(), styles: Styles { file: style("  [{bar:20}] {msg}") } }
@@ -112,8 +114,8 @@ impl Bars {
 
     fn say(&mut self, out: &Output, time_alone: bool) {
         let now = self.clock.monotonic();
-        let done =
-            if self.bytes == 0 { self.files_done * 10 / self.files.max(1) } else { self.bytes_done * 10 / self.bytes };
+        let by_files = (self.files_done * 10).checked_div(self.files).unwrap_or(10);
+        let done = (self.bytes_done * 10).checked_div(self.bytes).unwrap_or(by_files);
         let Shown::Lines { at, tenth } = &mut self.shown else { return };
         let is_late = now.saturating_sub(*at) >= LINE_EVERY;
         if !is_late && (time_alone || done <= *tenth || done >= 10) {

@@ -157,7 +157,7 @@ pub(crate) async fn show(command: &Command, id: i64) -> Result<Exit, Failed> {
     }
     for event in &history {
         let detail = event.detail.as_deref().map(human::text).unwrap_or_default();
-        out.line(&format!("  {}  {} {detail}", human::moment(event.at.0), event.kind).trim_end());
+        out.line(format!("  {}  {} {detail}", human::moment(event.at.0), event.kind).trim_end());
     }
     Ok(Exit::Done)
 }
