@@ -3,9 +3,11 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use landfall_core::{Code, Failure, Remedy};
-use landfall_crypto::{DigestState, OpenError, StreamHeader, StreamOpener, plain_len, sealed_len};
+use landfall_crypto::{
+    BLOB_LEN_MAX, DigestState, OpenError, StreamHeader, StreamOpener, open_blob, plain_len, sealed_len,
+};
 use landfall_env::File;
 use landfall_transport::{Body, Loss, vault};
 
@@ -72,6 +74,24 @@ pub(crate) async fn content(
         return Err(tampered("is another than its metadata says"));
     }
     Ok(sink)
+}
+
+/// Fetches a record's thumbnail and opens it. `false` if it does not open with the record's own key and header.
+pub(crate) async fn thumbnail_opens(session: &Session, open: &OpenRecord) -> Result<bool, Error> {
+    let sealed = &open.record.file.thumbnail;
+    let (Some(header), true) = (sealed.decryption_header.array(), sealed.size <= BLOB_LEN_MAX as u64) else {
+        return Ok(false);
+    };
+    let body = match session.inner.remote.fetch(open.record.id, true, 0).await {
+        Ok(response) => response.into_body(),
+        Err(failure) if matches!(failure.remedy, Remedy::Block | Remedy::Reopen) => return Ok(false),
+        Err(failure) => return Err(failure.into()),
+    };
+    // One byte more than promised is enough to know.
+    let limited = Limited::new(body, BLOB_LEN_MAX + 1).collect().await;
+    let Ok(bytes) = limited.map(http_body_util::Collected::to_bytes) else { return Ok(false) };
+    let header = StreamHeader::from_bytes(header);
+    Ok(bytes.len() as u64 == sealed.size && open_blob(&open.key, &header, &bytes).is_ok())
 }
 
 /// Whether the vault offers the object of a record with the length the record promises. Reads no content.
