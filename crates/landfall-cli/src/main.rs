@@ -1,2 +1,101 @@
-//! The command line of Landfall.
-fn main() {}
+//! The command line of Landfall: one binary, `landfall`.
+//!
+//! A command opens the journal of its *home* itself; there is no daemon. [`arguments`] is the grammar, [`commands`] has
+//! one file per command, [`destination`] turns `--to` and `--from` into an open vault, [`secret`] and [`keystore`] say
+//! where keys come from, [`output`], [`tally`] and [`bars`] what people and programs see, [`exit`] how the process ends.
+//! Results go to stdout, everything else to stderr.
+
+mod arguments;
+mod bars;
+mod command;
+mod commands;
+mod damage;
+mod destination;
+mod exit;
+mod failed;
+mod filter;
+mod home;
+mod human;
+mod keystore;
+mod output;
+mod secret;
+mod signals;
+mod tally;
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::Parser as _;
+
+use crate::{
+    arguments::Arguments,
+    command::Command,
+    exit::Exit,
+    failed::Failed,
+    output::{Format, Output},
+    signals::Signals,
+};
+
+/// Threads for ciphers, disks and databases. More would only hold more memory.
+const BLOCKING_THREADS: usize = 8;
+/// Stack of such a thread; a password is stretched on the heap.
+const STACK_BYTES: usize = 1 << 20;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refused(&error),
+    };
+    let global = &arguments.global;
+    let format = match (global.json, global.json_lines) {
+        (true, _) => Format::Json,
+        (_, true) => Format::JsonLines,
+        _ => Format::Human,
+    };
+    let out = Arc::new(Output::new(format, global.quiet, global.verbose, global.color));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(STACK_BYTES)
+        .build();
+    let exit = match runtime {
+        Ok(runtime) => {
+            let exit = runtime.block_on(carry_out(arguments, &out));
+            // A thread that still reads a stuck disk must not keep the process.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => Err(Failed::new("internal", "cannot start", error.to_string())),
+    };
+    out.clear();
+    let exit = exit.unwrap_or_else(|failed| {
+        // Whoever said stop has been told already.
+        if !matches!(failed.exit, Exit::Interrupted | Exit::Terminated) {
+            out.failed(&failed);
+        }
+        failed.exit
+    });
+    ExitCode::from(exit.code())
+}
+
+async fn carry_out(arguments: Arguments, out: &Arc<Output>) -> Result<Exit, Failed> {
+    let signals = Signals::listen(out);
+    let command = Command::new(&arguments.global, Arc::clone(out), signals)?;
+    Box::pin(commands::carry_out(command, arguments.command)).await
+}
+
+/// The command line could not be read, or asks for help.
+fn refused(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::from(Exit::Done.code());
+    }
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let message = error.to_string();
+        let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let out =
+            serde_json::json!({ "v": 1, "error": { "code": "usage", "message": message, "hint": "landfall --help" } });
+        let mut stdout = std::io::stdout().lock();
+        let _ = std::io::Write::write_all(&mut stdout, format!("{out}\n").as_bytes());
+    }
+    ExitCode::from(Exit::Usage.code())
+}

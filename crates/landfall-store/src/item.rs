@@ -52,6 +52,8 @@ pub struct Item {
     pub kind: String,
     /// Which bytes.
     pub revision: i64,
+    /// Bytes of its source, as last seen.
+    pub bytes: u64,
     /// The source as it was when prepared.
     pub identity: Option<SourceIdentity>,
     /// BLAKE2b-512 of the source, once prepared.
@@ -507,6 +509,7 @@ fn read_item(id: ItemId, row: &rusqlite::Row<'_>) -> rusqlite::Result<Item> {
         album: row.get(14)?,
         kind: row.get(15)?,
         revision: row.get(16)?,
+        bytes: u64::try_from(row.get::<_, i64>(17)?).unwrap_or(0),
         identity,
         digest,
         file_key: row.get(23)?,

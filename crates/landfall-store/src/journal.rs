@@ -195,24 +195,15 @@ impl Journal {
     ) -> Result<T, StoreError> {
         let (reply, mut answer) = oneshot::channel();
         lock(&self.inner.queue).push_back(Box::new(Queued { write: Some(write), outcome: None, reply }));
-        let _turn = self.inner.turn.lock().await;
-        if let Ok(outcome) = answer.try_recv() {
-            return outcome.map_err(|error| self.inner.sorted(error));
-        }
-        let mut waited = Wait::default();
-        loop {
-            let inner = Arc::clone(&self.inner);
-            match self.inner.blocking.run(move || inner.take_turn()).await {
-                Turn::Settled => break,
-                Turn::Busy(queue) => {
-                    // The writes stay at the head of the queue even if this caller is dropped while it waits.
-                    let mut waiting = lock(&self.inner.queue);
-                    for write in queue.into_iter().rev() {
-                        waiting.push_front(write);
-                    }
-                }
-            }
-            waited.pause(&self.inner).await;
+        let lead = Arc::clone(&self.inner).lead();
+        match self.inner.blocking {
+            Blocking::Inline => lead.await,
+            // On a task of its own: a caller that leads, or waits for its turn, and is not polled for a while because
+            // what polls it waits for a write as well, would keep everyone waiting for ever.
+            Blocking::Threads => match tokio::spawn(lead).await {
+                Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
+                _ => {}
+            },
         }
         answer.try_recv().unwrap_or(Err(StoreError::Suspended)).map_err(|error| self.inner.sorted(error))
     }
@@ -243,6 +234,26 @@ impl Wait {
 }
 
 impl Inner {
+    /// Sees to it that everything queued until now is carried out, by whoever has the turn.
+    async fn lead(self: Arc<Self>) {
+        let _turn = self.turn.lock().await;
+        let mut waited = Wait::default();
+        while !lock(&self.queue).is_empty() {
+            let inner = Arc::clone(&self);
+            match self.blocking.run(move || inner.take_turn()).await {
+                Turn::Settled => return,
+                Turn::Busy(queue) => {
+                    // The writes stay at the head of the queue even if this caller is dropped while it waits.
+                    let mut waiting = lock(&self.queue);
+                    for write in queue.into_iter().rev() {
+                        waiting.push_front(write);
+                    }
+                }
+            }
+            waited.pause(&self).await;
+        }
+    }
+
     fn connect(&self) -> Result<(), StoreError> {
         let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if self.options.read_only {

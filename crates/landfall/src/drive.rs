@@ -91,8 +91,7 @@ impl Drive {
             };
             if !announced {
                 announced = true;
-                let (name, bytes) = (display_name(&present), present.item.identity.map_or(0, |identity| identity.size));
-                let bytes = u64::try_from(bytes).unwrap_or(0);
+                let (name, bytes) = (display_name(&present), present.item.bytes);
                 self.observer.saw(Progress::Started { item: self.lease.item, name, bytes });
             }
             let step = match next_action(&view(&present), &self.conditions(), self.engine.now()) {

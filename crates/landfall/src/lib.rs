@@ -18,6 +18,7 @@
 mod drive;
 mod engine;
 mod error;
+mod facts;
 mod memory;
 mod observer;
 mod prepare;
@@ -43,6 +44,7 @@ pub use landfall_transport::{Carrier, ServiceCarrier};
 pub use self::{
     engine::{Engine, Settings},
     error::Error,
+    facts::VaultFacts,
     observer::{Observer, Progress, Silent},
     run::{RunEnd, RunOptions, RunReport, Stop},
     session::{NewAccount, Secret, Session, UnlockedKeys},

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use landfall_core::{Class, ClassLimits, ItemId, PartPlan, Role, Timestamp};
 use landfall_env::Env;
 use landfall_store::{
-    DestinationId, Item, Journal, JournalOptions, Lease, Object, Offer, OfferOutcome, PlannedObject, PlannedPart, Prepared,
-    PreparedOutcome, Root, SeenPlace, SourceIdentity, StoreError,
+    DestinationId, Item, Journal, JournalOptions, Lease, Object, Offer, OfferOutcome, PlannedObject, PlannedPart,
+    Prepared, PreparedOutcome, Root, SeenPlace, SourceIdentity, StoreError,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);

@@ -3,9 +3,11 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use landfall_core::{Code, Failure, Remedy};
-use landfall_crypto::{DigestState, OpenError, StreamHeader, StreamOpener, plain_len, sealed_len};
+use landfall_crypto::{
+    BLOB_LEN_MAX, DigestState, OpenError, StreamHeader, StreamOpener, open_blob, plain_len, sealed_len,
+};
 use landfall_env::File;
 use landfall_transport::{Body, Loss, vault};
 
@@ -14,6 +16,9 @@ use crate::{Error, Session, engine::Inner};
 
 /// How long a fetch waits for a vault that is away.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a fetch begins again at one place without a byte more.
+const FAILURES_MAX: u32 = 6;
 
 /// Fetches a record's content, checks every chunk and the digest of the whole, and writes it to `sink` if there is one.
 /// Returns the sink, not yet synced.
@@ -71,6 +76,24 @@ pub(crate) async fn content(
     Ok(sink)
 }
 
+/// Fetches a record's thumbnail and opens it. `false` if it does not open with the record's own key and header.
+pub(crate) async fn thumbnail_opens(session: &Session, open: &OpenRecord) -> Result<bool, Error> {
+    let sealed = &open.record.file.thumbnail;
+    let (Some(header), true) = (sealed.decryption_header.array(), sealed.size <= BLOB_LEN_MAX as u64) else {
+        return Ok(false);
+    };
+    let body = match session.inner.remote.fetch(open.record.id, true, 0).await {
+        Ok(response) => response.into_body(),
+        Err(failure) if matches!(failure.remedy, Remedy::Block | Remedy::Reopen) => return Ok(false),
+        Err(failure) => return Err(failure.into()),
+    };
+    // One byte more than promised is enough to know.
+    let limited = Limited::new(body, BLOB_LEN_MAX + 1).collect().await;
+    let Ok(bytes) = limited.map(http_body_util::Collected::to_bytes) else { return Ok(false) };
+    let header = StreamHeader::from_bytes(header);
+    Ok(bytes.len() as u64 == sealed.size && open_blob(&open.key, &header, &bytes).is_ok())
+}
+
 /// Whether the vault offers the object of a record with the length the record promises. Reads no content.
 pub(crate) async fn is_there(session: &Session, id: i64, preview: bool, size: u64) -> Result<bool, Error> {
     match session.inner.remote.fetch(id, preview, 0).await {
@@ -100,6 +123,7 @@ impl Answer {
         wire: &mut [u8],
     ) -> Result<(), Error> {
         let mut filled = 0;
+        let mut failures = 0;
         while filled < wire.len() {
             let from = at + filled as u64;
             match self.next(session, id, from).await {
@@ -108,16 +132,19 @@ impl Answer {
                     wire[filled..filled + take].copy_from_slice(&bytes.split_to(take));
                     filled += take;
                     self.rest = bytes;
+                    failures = 0;
                 }
                 Err(failure) => {
                     (self.body, self.rest) = (None, Bytes::new());
                     let away = session.inner.remote.away().map_or(Duration::ZERO, |(away, _)| away);
                     let passing =
                         matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask | Remedy::Retry | Remedy::Renew);
-                    if !passing || away >= PATIENCE {
+                    failures += 1;
+                    let in_vain = failures > FAILURES_MAX && !matches!(failure.remedy, Remedy::Wait { .. });
+                    if !passing || in_vain || away >= PATIENCE {
                         return Err(failure.into());
                     }
-                    let pause = engine.settings.reach.delay(1, engine.env.random.fraction());
+                    let pause = engine.settings.reach.delay(failures, engine.env.random.fraction());
                     tokio::time::sleep(pause).await;
                 }
             }

@@ -5,7 +5,7 @@
 //! existing file that differs is never replaced unless the caller says so.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,7 +14,6 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use landfall_crypto::DigestState;
 use landfall_env::{FileKind, Files};
-use landfall_protocol::FileRecord;
 
 use super::{
     OnFile, PlaceFilter, fetch,
@@ -97,26 +96,21 @@ pub async fn restore(
         path: target.folder.clone(),
         source,
     })?;
-    let (places, wanted) = collect(engine, session, options, &mut report).await?;
+    let places = collect(engine, session, options, &mut report).await?;
     let outputs = lay_out(places, options, &mut report);
-    let work: Vec<(FileRecord, Vec<Output>)> =
-        outputs.into_iter().filter_map(|(id, outputs)| Some((wanted.get(&id)?.clone(), outputs))).collect();
-    let mut done = stream::iter(work)
-        .map(|(record, outputs)| {
+    let mut done = stream::iter(outputs)
+        .map(|(id, outputs)| {
             let one = One { engine: Arc::clone(&engine.inner), session, target, overwrite: options.overwrite };
-            async move { one.restore(record, outputs).await }
+            async move { one.restore(id, outputs).await }
         })
         .buffer_unordered(AT_ONCE);
-    let mut folders = BTreeSet::new();
     while let Some(part) = done.next().await {
-        let (part, touched) = part?;
+        let part = part?;
         report.restored += part.restored;
         report.unchanged += part.unchanged;
         report.bytes += part.bytes;
         report.problems.extend(part.problems);
-        folders.extend(touched);
     }
-    drop(done);
     Ok(report)
 }
 
@@ -125,13 +119,14 @@ type Wanted = (Vec<Vec<u8>>, Vec<Candidate>);
 
 type Places = BTreeMap<(String, Vec<Vec<u8>>), Vec<Candidate>>;
 
-/// Everything the options ask for: candidates by place, and records by number.
+/// Everything the options ask for, by place. Records themselves are asked for again when their turn comes: memory grows
+/// with the number of places alone.
 async fn collect(
     engine: &Engine,
     session: &Session,
     options: &RestoreOptions,
     report: &mut RestoreReport,
-) -> Result<(Places, BTreeMap<i64, FileRecord>), Error> {
+) -> Result<Places, Error> {
     let album = match &options.album {
         None => None,
         Some(name) => {
@@ -142,7 +137,6 @@ async fn collect(
         }
     };
     let mut places: Places = BTreeMap::new();
-    let mut wanted = BTreeMap::new();
     records(engine, session, async |id, open| {
         if options.ids.as_ref().is_some_and(|ids| !ids.contains(&id)) {
             return Ok(());
@@ -178,11 +172,10 @@ async fn collect(
             let candidate = Candidate { record: id, modified_ns, version: 0, updated: open.record.updation_time };
             places.entry((format!("#{id}"), segments)).or_default().push(candidate);
         }
-        wanted.insert(id, open.record);
         Ok(())
     })
     .await?;
-    Ok((places, wanted))
+    Ok(places)
 }
 
 /// Decides which content each path gets. Roots of one name from several devices share a folder while they agree, and
@@ -283,14 +276,19 @@ enum Existing {
 }
 
 impl One<'_> {
-    async fn restore(
-        &self,
-        record: FileRecord,
-        outputs: Vec<Output>,
-    ) -> Result<(RestoreReport, BTreeSet<PathBuf>), Error> {
+    async fn restore(&self, id: i64, outputs: Vec<Output>) -> Result<RestoreReport, Error> {
         let mut report = RestoreReport::default();
-        let mut touched = BTreeSet::new();
-        let open = open_record(&self.engine, self.session, record).await?;
+        let open = match self.session.inner.remote.file(id).await? {
+            Some(record) => open_record(&self.engine, self.session, record).await,
+            None => Err(Error::Tampered(format!("record {id} was listed and is not there"))),
+        };
+        let open = match open {
+            Err(error @ Error::Tampered(_)) => {
+                report.problems.push((format!("#{id}").into_bytes(), "tampered", error.to_string()));
+                return Ok(report);
+            }
+            other => other?,
+        };
         let mut have: Option<PathBuf> = None;
         for output in outputs {
             let place = output.segments.join(&b'/');
@@ -299,7 +297,6 @@ impl One<'_> {
                     report.restored += 1;
                     report.bytes += bytes;
                     (self.target.on_file)(&place, bytes);
-                    touched.extend(path.parent().map(Path::to_owned));
                     have = Some(path);
                 }
                 Ok(Written::Equal(path)) => {
@@ -319,7 +316,7 @@ impl One<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Ok((report, touched))
+        Ok(report)
     }
 
     async fn write(&self, open: &OpenRecord, output: &Output, have: Option<&Path>) -> Result<Written, Error> {

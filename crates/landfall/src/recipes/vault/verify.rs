@@ -15,7 +15,7 @@ pub struct VerifyReport {
 }
 
 /// Checks that every record opens with our keys and that its objects are there with the right lengths; with `read_data`
-/// also reads every content and compares its digest.
+/// also reads every content and thumbnail, opens them, and compares the content's digest.
 ///
 /// # Errors
 /// [`Error::Destination`] if the vault cannot be asked.
@@ -39,6 +39,9 @@ pub async fn verify(engine: &Engine, session: &Session, read_data: bool) -> Resu
                 report.problems.push((id, "the content is missing or has another length".to_owned()));
             }
             return Ok(());
+        }
+        if !fetch::thumbnail_opens(session, &open).await? {
+            report.problems.push((id, "the thumbnail does not open".to_owned()));
         }
         match fetch::content(&engine.inner, session, &open, None).await {
             Ok(_) => report.bytes_read += open.content.metadata.size.unwrap_or(file.file.size),

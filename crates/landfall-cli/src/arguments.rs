@@ -1,0 +1,353 @@
+//! The command line's grammar.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{human::parse_duration, output::Colour};
+
+/// Takes media from this device to storage, encrypted, and never loses one.
+#[derive(Debug, Parser)]
+#[command(name = "landfall", version, arg_required_else_help = true, propagate_version = false)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Subcommands,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done                        5  still queued; safe, a later run goes on
+  1  internal                    8  the configuration or the home cannot be used
+  2  usage                     130  stopped by Ctrl-C
+  3  blocked items, problems   143  stopped by SIGTERM
+  4  credentials, or locked";
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The folder of this device's state [env: LANDFALL_HOME]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub home: Option<PathBuf>,
+    /// Write one JSON document to stdout
+    #[arg(long, global = true, conflicts_with = "json_lines", help_heading = "Global options")]
+    pub json: bool,
+    /// Write events to stdout as they happen, one JSON object per line
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json_lines: bool,
+    /// Say errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub quiet: bool,
+    /// Say what happens to every file
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub verbose: bool,
+    /// When to use colour [env: NO_COLOR]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
+    pub color: Colour,
+    /// Read the password from a file [env: LANDFALL_PASSWORD holds the password itself]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub password_file: Option<PathBuf>,
+    /// Read the recovery key from a file [env: LANDFALL_RECOVERY_KEY holds the words themselves]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub recovery_key_file: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Subcommands {
+    /// Take charge of all media below PATH, and upload it, encrypted
+    Backup(Backup),
+    /// Get back what a vault holds
+    Restore(Restore),
+    /// List what a vault holds
+    Ls(Ls),
+    /// Check what a vault holds
+    Verify(Verify),
+    /// Remove contents from a vault
+    Rm(Rm),
+    /// Go on with what is queued
+    Run(Run),
+    /// Show the queue
+    Status(Status),
+    /// Show one item and its history
+    Show(Show),
+    /// Try blocked items again
+    Retry(Retry),
+    /// Take items back: they are not uploaded
+    Cancel(Cancel),
+    /// Stop items for now
+    Pause(Items),
+    /// Let paused items go on
+    Resume(Items),
+    /// Check that the vault opens; with `--remember`, keep its key in this home
+    Unlock(Unlock),
+    /// Forget the keys kept in this home
+    Lock,
+    /// Change a vault's password
+    Password(Password),
+    /// Show a vault's recovery key
+    RecoveryKey(To),
+    /// Keep a server's token in this home
+    Login(Login),
+    /// Serve a vault folder to other devices
+    Server(Server),
+    /// Check the disk, the keys and the journal
+    Doctor,
+    /// Show and change settings
+    Config(Config),
+    /// Write a shell's completions to stdout
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Show the version
+    Version,
+}
+
+/// Which vault to send to.
+#[derive(Debug, Args)]
+pub(crate) struct To {
+    /// The vault: a folder or the address of a server
+    #[arg(long, value_name = "DIR|URL")]
+    pub to: Option<PathBuf>,
+}
+
+/// Which vault to read.
+#[derive(Debug, Args)]
+pub(crate) struct From {
+    /// The vault: a folder or the address of a server
+    #[arg(long, value_name = "DIR|URL")]
+    pub from: Option<PathBuf>,
+}
+
+/// How work is limited.
+#[derive(Debug, Args)]
+pub(crate) struct Limits {
+    /// Stop taking work after this long, such as `28s` or `5m`
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub budget: Option<Duration>,
+    /// How long an absent destination is waited for [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub patience: Option<Duration>,
+    /// How many files are worked on at once [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub transfers: Option<u16>,
+    /// Of these, how many videos [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub videos: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Folders or files
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub to: To,
+    /// Put everything into this album instead of one per PATH
+    #[arg(long, value_name = "NAME")]
+    pub album: Option<String>,
+    /// Take any file, not only images, videos and their sidecars
+    #[arg(long)]
+    pub all: bool,
+    /// Take only files that match; a pattern without `/` is compared with the name
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Leave out files and folders that match
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Show what would be taken, and take nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The folder to restore to
+    #[arg(value_name = "OUT")]
+    pub folder: PathBuf,
+    /// Only these contents, by the numbers that `ls` shows
+    #[arg(value_name = "ID")]
+    pub ids: Vec<i64>,
+    #[command(flatten)]
+    pub from: From,
+    /// Only this album
+    #[arg(long, value_name = "NAME")]
+    pub album: Option<String>,
+    /// Only files that match; a pattern without `/` is compared with the name
+    #[arg(long = "match", value_name = "GLOB")]
+    pub matching: Vec<String>,
+    /// Older versions as well
+    #[arg(long)]
+    pub all_versions: bool,
+    /// Replace existing files that differ
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    #[command(flatten)]
+    pub from: From,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Read and compare every content
+    #[arg(long)]
+    pub read_data: bool,
+    #[command(flatten)]
+    pub from: From,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// Contents, by the numbers that `ls` shows
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<i64>,
+    #[command(flatten)]
+    pub from: From,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub to: To,
+    /// Do not wait for a destination that is away
+    #[arg(long)]
+    pub once: bool,
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Only say whether nothing is queued: exit 0 if so, 5 if not
+    #[arg(long)]
+    pub safe_to_quit: bool,
+    /// Show at most this many items
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// An item, by the number that `status` shows
+    pub id: i64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    /// Items, by the numbers that `status` shows
+    #[arg(required_unless_present = "all", value_name = "ID")]
+    pub ids: Vec<i64>,
+    /// All blocked items
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// Items, by the numbers that `status` shows
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Items {
+    /// Items, by the numbers that `status` shows; all if none is named
+    #[arg(value_name = "ID")]
+    pub ids: Vec<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unlock {
+    /// Keep the key in this home, in `unlock.key`
+    #[arg(long)]
+    pub remember: bool,
+    #[command(flatten)]
+    pub to: To,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Password {
+    /// Read the new password from a file [env: LANDFALL_NEW_PASSWORD holds the password itself]
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub to: To,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// The server's address
+    pub url: String,
+    /// Read the token from a file [env: LANDFALL_TOKEN holds the token itself]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// The vault folder
+    #[arg(long, value_name = "DIR", global = true)]
+    pub vault: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8642")]
+    pub listen: String,
+    #[command(subcommand)]
+    pub command: Option<ServerCommand>,
+}
+
+/// What can be done to a server's vault folder.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServerCommand {
+    /// Accounts of the vault
+    #[command(subcommand)]
+    Account(Account),
+}
+
+/// What can be done to accounts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Account {
+    /// Make an account, and show its token, once
+    Add {
+        /// Its name
+        name: String,
+    },
+    /// List the accounts
+    Ls,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What can be done to settings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show all settings
+    Show {
+        /// And where each comes from
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Show one setting
+    Get {
+        /// Its name
+        key: String,
+    },
+    /// Write a setting to `config.toml` in the home
+    Set {
+        /// Its name
+        key: String,
+        /// Its value
+        value: String,
+    },
+}

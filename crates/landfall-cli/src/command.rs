@@ -1,0 +1,164 @@
+//! What every command has at hand.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use landfall::{Engine, Settings};
+use landfall_env::Env;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::{
+    arguments::Global,
+    failed::{During as _, Failed},
+    home::Home,
+    human,
+    keystore::KeyStore,
+    output::Output,
+    secret::Sources,
+    signals::Signals,
+};
+
+/// A journal up to this size is compared with its rules whenever it is opened; that costs about 5 ms per MB.
+const CHECKED_BYTES_MAX: u64 = 256 << 20;
+
+/// A command that is being carried out.
+pub(crate) struct Command {
+    /// This device's state.
+    pub home: Home,
+    /// Where everything that is said goes.
+    pub out: Arc<Output>,
+    /// The outside world.
+    pub env: Env,
+    /// Where secrets come from.
+    pub secrets: Sources,
+    /// Whether the process was asked to end.
+    pub signals: Signals,
+    /// How long an absent destination is waited for.
+    pub patience: Duration,
+    started: Duration,
+    recovery_key: Mutex<Option<Zeroizing<String>>>,
+}
+
+impl Command {
+    /// A command with these global options.
+    ///
+    /// # Errors
+    /// If the home or its configuration cannot be used.
+    pub(crate) fn new(global: &Global, out: Arc<Output>, signals: Signals) -> Result<Self, Failed> {
+        let env = Env::real();
+        let home = Home::find(global.home.as_deref())?;
+        let patience = match home.configured("patience") {
+            None => Duration::from_secs(60),
+            Some(configured) => human::parse_duration(&configured.value).map_err(|why| {
+                Failed::new("bad-config", format!("cannot use `patience` of {}", configured.origin), why)
+            })?,
+        };
+        let secrets = Sources {
+            password_file: global.password_file.clone(),
+            recovery_key_file: global.recovery_key_file.clone(),
+        };
+        let started = env.clock.monotonic();
+        Ok(Self { home, out, env, secrets, signals, patience, started, recovery_key: Mutex::default() })
+    }
+
+    /// How long it has taken so far.
+    pub(crate) fn took(&self) -> Duration {
+        self.env.clock.monotonic().saturating_sub(self.started)
+    }
+
+    /// Where keys are kept.
+    pub(crate) fn keystore(&self) -> KeyStore {
+        KeyStore::of(&self.home.folder, &self.env)
+    }
+
+    /// The engine's settings over this home.
+    pub(crate) fn settings(&self) -> Settings {
+        let mut settings = Settings::new(&self.home.folder);
+        settings.device = self.home.device();
+        let journal = self.home.journal();
+        settings.check = std::fs::metadata(journal).is_ok_and(|status| status.len() < CHECKED_BYTES_MAX);
+        settings
+    }
+
+    /// The home, opened for changes.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub(crate) async fn engine(&self) -> Result<Engine, Failed> {
+        self.open(self.settings()).await
+    }
+
+    /// An engine with a journal in memory, which touches no home.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub(crate) async fn ephemeral_engine(&self) -> Result<Engine, Failed> {
+        self.open(Settings { ephemeral: true, ..self.settings() }).await
+    }
+
+    /// The home, opened only to look. `None` if there is no journal.
+    ///
+    /// SQLite cannot read a journal in WAL mode where it may not write; then a copy is looked at.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub(crate) async fn engine_to_look(&self) -> Result<Option<Engine>, Failed> {
+        let journal = self.home.journal();
+        if !journal.exists() {
+            return Ok(None);
+        }
+        let settings = Settings { read_only: true, check: false, ..self.settings() };
+        let opened = Engine::open(settings.clone(), self.env.clone()).await;
+        if let Ok(engine) = opened {
+            // Opening reads nothing that a look would not: try one before trusting it.
+            match engine.destinations().await {
+                Err(landfall::Error::Store(landfall::StoreError::ReadOnly(_))) => {}
+                Err(error) => return Err(error).during("cannot read the journal"),
+                Ok(_) => return Ok(Some(engine)),
+            }
+        } else if !matches!(opened, Err(landfall::Error::Store(landfall::StoreError::ReadOnly(_)))) {
+            return opened.map(Some).during("cannot read the journal");
+        }
+        let copy = std::env::temp_dir().join(format!("landfall-{}", self.env.random.name()));
+        let copied = || -> std::io::Result<()> {
+            self.env.files.create_dir_all(&copy)?;
+            for ending in ["", "-wal"] {
+                let name = format!("journal.db{ending}");
+                match std::fs::copy(self.home.folder.join(&name), copy.join(&name)) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(())
+        };
+        let copied = copied().map_err(|source| landfall::Error::Io { action: "copy", path: journal, source });
+        let opened = match copied {
+            Ok(()) => {
+                Engine::open(Settings { home: copy.clone(), read_only: false, ..settings }, self.env.clone()).await
+            }
+            Err(error) => Err(error),
+        };
+        // The open file lives on without its name.
+        let _ = std::fs::remove_dir_all(&copy);
+        opened.map(Some).during("cannot read a copy of the journal")
+    }
+
+    /// Puts a recovery key that was just made into the document, where programs find it.
+    pub(crate) fn put_recovery_key(&self, document: &mut Map<String, Value>) {
+        if let Some(phrase) = self.recovery_key.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            document.insert("recovery_key".to_owned(), phrase.as_str().into());
+        }
+    }
+
+    /// Keeps a recovery key for the document.
+    pub(crate) fn remember_recovery_key(&self, phrase: &str) {
+        *self.recovery_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(Zeroizing::new(phrase.to_owned()));
+    }
+
+    async fn open(&self, settings: Settings) -> Result<Engine, Failed> {
+        Engine::open(settings, self.env.clone()).await.during("cannot open the home")
+    }
+}

@@ -1,0 +1,76 @@
+//! `landfall config`: settings, and where each comes from.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    arguments::ConfigCommand, command::Command, exit::Exit, failed::Failed, home::KEYS, human, output::fields,
+};
+
+/// Carries out `landfall config`.
+pub(crate) fn config(mut command: Command, what: ConfigCommand) -> Result<Exit, Failed> {
+    match what {
+        ConfigCommand::Show { origin } => {
+            let mut document = Map::new();
+            for (key, _, meaning) in KEYS {
+                let (value, from) = value(&command, key);
+                let from = if origin { format!("  # {from}") } else { String::new() };
+                command.out.line(&format!("{key} = {value}{from}"));
+                document.insert(
+                    key.to_owned(),
+                    json!({ "value": value, "meaning": meaning, "origin": self::value(&command, key).1 }),
+                );
+            }
+            command.out.document(fields(json!({
+                "home": command.home.folder.display().to_string(),
+                "settings": Value::Object(document),
+            })));
+        }
+        ConfigCommand::Get { key } => {
+            check(&key, None)?;
+            let (value, origin) = value(&command, &key);
+            command.out.line(&value);
+            command.out.document(fields(json!({ "key": key, "value": value, "origin": origin })));
+        }
+        ConfigCommand::Set { key, value } => {
+            check(&key, Some(&value))?;
+            command.home.configure(&key, &value)?;
+            command.out.document(fields(json!({ "key": key, "value": value })));
+            command.out.note(&format!("wrote `{}`", command.home.config_path().display()));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn value(command: &Command, key: &str) -> (String, String) {
+    if let Some(configured) = command.home.configured(key) {
+        return (configured.value, configured.origin);
+    }
+    let value = match key {
+        "to" => command.home.default_vault.display().to_string(),
+        "transfers" => command.settings().limits.total.to_string(),
+        "videos" => command.settings().limits.video.to_string(),
+        "patience" => "60s".to_owned(),
+        _ => command.home.device(),
+    };
+    (value, "default".to_owned())
+}
+
+fn check(key: &str, value: Option<&str>) -> Result<(), Failed> {
+    if !KEYS.iter().any(|(name, _, _)| *name == key) {
+        let names: Vec<&str> = KEYS.iter().map(|(name, _, _)| *name).collect();
+        return Err(
+            Failed::usage(format!("there is no setting `{key}`"), "").hint(format!("one of: {}", names.join(", ")))
+        );
+    }
+    let wrong = match (key, value) {
+        ("transfers" | "videos", Some(value)) => value
+            .parse::<u16>()
+            .ok()
+            .filter(|number| (1..=64).contains(number))
+            .is_none()
+            .then(|| "1 to 64 is possible".to_owned()),
+        ("patience", Some(value)) => human::parse_duration(value).err(),
+        _ => None,
+    };
+    wrong.map_or(Ok(()), |why| Err(Failed::usage(format!("cannot set `{key}`"), why)))
+}

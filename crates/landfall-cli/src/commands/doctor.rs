@@ -1,0 +1,135 @@
+//! `landfall doctor`: is the disk, are the keys, is the journal fit to rely on?
+
+use std::path::Path;
+
+use landfall::{Engine, Settings};
+use serde_json::{Value, json};
+
+use crate::{
+    command::Command,
+    exit::Exit,
+    failed::{Failed, failed},
+    human,
+    output::fields,
+};
+
+/// Below this a disk is as good as full, in bytes.
+const SPACE_MIN: u64 = 100 << 20;
+/// Below this a disk will be full soon, in bytes.
+const SPACE_LOW: u64 = 2 << 30;
+
+struct Check {
+    name: &'static str,
+    verdict: &'static str,
+    message: String,
+    remedy: Option<String>,
+}
+
+/// Carries out `landfall doctor`.
+pub(crate) async fn doctor(command: &Command) -> Result<Exit, Failed> {
+    let checks = [disk(command), keys(command), journal(command).await];
+    for check in &checks {
+        command.out.line(&format!("{:<4}  {:<8} {}", check.verdict, check.name, check.message));
+        if let Some(remedy) = &check.remedy {
+            command.out.line(&format!("               hint: {remedy}"));
+        }
+    }
+    let list: Vec<Value> = checks
+        .iter()
+        .map(|check| json!({ "name": check.name, "verdict": check.verdict, "message": check.message, "remedy": check.remedy }))
+        .collect();
+    command.out.document(fields(json!({ "checks": list })));
+    Ok(if checks.iter().any(|check| check.verdict == "fail") { Exit::Problems } else { Exit::Done })
+}
+
+fn disk(command: &Command) -> Check {
+    let mut worst = Check { name: "disk", verdict: "ok", message: String::new(), remedy: None };
+    let mut said = Vec::new();
+    for (what, folder) in [("home", &command.home.folder), ("vault", &command.home.default_vault)] {
+        let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let verdict = match command.env.files.free_bytes(there) {
+            Ok(free) => {
+                said.push(format!("{} free for the {what}", human::size(free)));
+                if free < SPACE_MIN {
+                    "fail"
+                } else if free < SPACE_LOW {
+                    "warn"
+                } else {
+                    "ok"
+                }
+            }
+            Err(error) => {
+                said.push(format!("the disk of the {what} cannot be asked: {error}"));
+                "fail"
+            }
+        };
+        if rank(verdict) > rank(worst.verdict) {
+            worst.verdict = verdict;
+            worst.remedy = Some(format!("free space on the disk of `{}`", folder.display()));
+        }
+    }
+    Check { message: said.join(", "), ..worst }
+}
+
+fn rank(verdict: &str) -> u8 {
+    match verdict {
+        "ok" => 0,
+        "warn" => 1,
+        _ => 2,
+    }
+}
+
+fn keys(command: &Command) -> Check {
+    let store = command.keystore();
+    let path = store.path().display();
+    let check = |verdict, message: String, remedy: Option<String>| Check { name: "keys", verdict, message, remedy };
+    match store.count() {
+        Err(failed) => check("fail", failed.message(), failed.hint),
+        Ok(0) => check("ok", "no key is kept; every command that needs one asks for the password".to_owned(), None),
+        Ok(_) if is_open_to_others(store.path()) => {
+            check("fail", format!("others may read the keys kept in `{path}`"), Some(format!("chmod 600 '{path}'")))
+        }
+        Ok(count) => check(
+            "warn",
+            format!(
+                "{} kept in the file `{path}`: whoever reads it reads the vault",
+                human::count(count as u64, "key")
+            ),
+            Some("`landfall lock` removes the file".to_owned()),
+        ),
+    }
+}
+
+#[cfg(unix)]
+fn is_open_to_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|status| status.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_: &Path) -> bool {
+    false
+}
+
+async fn journal(command: &Command) -> Check {
+    let check = |verdict, message: String, remedy: Option<String>| Check { name: "journal", verdict, message, remedy };
+    if !command.home.journal().exists() {
+        return check("ok", "none yet; the first `landfall backup` makes it".to_owned(), None);
+    }
+    let settings = Settings { check: true, read_only: true, ..command.settings() };
+    match Engine::open(settings, command.env.clone()).await {
+        Err(error) => {
+            let failed = failed("", &error);
+            check("fail", failed.message(), failed.hint)
+        }
+        Ok(engine) => match engine.counts().await {
+            Ok(counts) if counts.blocked > 0 => check(
+                "warn",
+                format!("sound; {} blocked", human::count(counts.blocked, "item")),
+                Some("`landfall status` says why, `landfall retry --all` tries again".to_owned()),
+            ),
+            Ok(counts) => check("ok", format!("sound; {} queued", human::count(counts.queued(), "file")), None),
+            Err(error) => check("fail", failed("", &error).message(), Some(error.hint())),
+        },
+    }
+}

@@ -1,0 +1,64 @@
+//! `landfall retry`, `cancel`, `pause` and `resume`: what a person may do to items. None needs a key.
+
+use landfall::{Engine, ItemId};
+use serde_json::json;
+
+use crate::{
+    arguments::Retry,
+    command::Command,
+    exit::Exit,
+    failed::{During as _, Failed},
+    human,
+    output::fields,
+};
+
+/// Carries out `landfall retry`.
+pub(crate) async fn retry(command: &Command, arguments: &Retry) -> Result<Exit, Failed> {
+    let engine = command.engine().await?;
+    let ids = if arguments.all { None } else { Some(known(&engine, &arguments.ids).await?) };
+    let changed = engine.retry(ids).await.during("cannot retry")?;
+    Ok(say(command, "retried", changed, Some("`landfall run` goes on with them")))
+}
+
+/// Carries out `landfall cancel`.
+pub(crate) async fn cancel(command: &Command, ids: &[i64]) -> Result<Exit, Failed> {
+    let engine = command.engine().await?;
+    let ids = known(&engine, ids).await?;
+    let changed = engine.cancel(ids).await.during("cannot cancel")?;
+    Ok(say(command, "cancelled", changed, None))
+}
+
+/// Carries out `landfall pause`.
+pub(crate) async fn pause(command: &Command, ids: &[i64]) -> Result<Exit, Failed> {
+    let engine = command.engine().await?;
+    let changed = engine.pause(some(&engine, ids).await?).await.during("cannot pause")?;
+    Ok(say(command, "paused", changed, Some("`landfall resume` lets them go on")))
+}
+
+/// Carries out `landfall resume`.
+pub(crate) async fn resume(command: &Command, ids: &[i64]) -> Result<Exit, Failed> {
+    let engine = command.engine().await?;
+    let changed = engine.unpause(some(&engine, ids).await?).await.during("cannot resume")?;
+    Ok(say(command, "resumed", changed, Some("`landfall run` goes on with them")))
+}
+
+async fn some(engine: &Engine, ids: &[i64]) -> Result<Option<Vec<ItemId>>, Failed> {
+    if ids.is_empty() { Ok(None) } else { known(engine, ids).await.map(Some) }
+}
+
+/// Refuses numbers that are no items' before anything is changed.
+async fn known(engine: &Engine, ids: &[i64]) -> Result<Vec<ItemId>, Failed> {
+    let mut known = Vec::new();
+    for id in ids.iter().copied().map(ItemId) {
+        engine.item(id).await.during(&format!("cannot find item {id}"))?;
+        known.push(id);
+    }
+    Ok(known)
+}
+
+fn say(command: &Command, word: &str, changed: usize, then: Option<&str>) -> Exit {
+    command.out.document(fields(json!({ word: changed })));
+    let then = then.filter(|_| changed > 0).map(|then| format!("; {then}")).unwrap_or_default();
+    command.out.note(&format!("{word} {}{then}", human::count(changed as u64, "item")));
+    Exit::Done
+}

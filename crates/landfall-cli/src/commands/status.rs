@@ -1,0 +1,163 @@
+//! `landfall status` and `show`: the queue, looked at without a key.
+
+use landfall::{Counts, Engine, ItemId, ItemSummary};
+use serde_json::{Map, Value, json};
+
+use super::work::place_of;
+use crate::{
+    arguments::Status,
+    command::Command,
+    exit::Exit,
+    failed::{During as _, Failed},
+    human,
+    output::{Format, fields},
+};
+
+/// Carries out `landfall status`.
+pub(crate) async fn status(command: &Command, arguments: &Status) -> Result<Exit, Failed> {
+    let Some(engine) = command.engine_to_look().await? else {
+        return Ok(if arguments.safe_to_quit {
+            safe_to_quit(command, &Counts::default())
+        } else {
+            all(command, &Counts::default(), &[])
+        });
+    };
+    let counts = engine.counts().await.during("cannot read the journal")?;
+    if arguments.safe_to_quit {
+        return Ok(safe_to_quit(command, &counts));
+    }
+    let items = engine.items(None, arguments.limit).await.during("cannot read the journal")?;
+    Ok(all(command, &counts, &items))
+}
+
+fn safe_to_quit(command: &Command, counts: &Counts) -> Exit {
+    let safe = counts.queued() == 0;
+    command.out.line(if safe { "yes" } else { "no" });
+    command.out.document(fields(json!({ "safe_to_quit": safe, "queued": counts.queued() })));
+    if safe { Exit::Done } else { Exit::Queued }
+}
+
+fn all(command: &Command, counts: &Counts, items: &[ItemSummary]) -> Exit {
+    match command.out.format() {
+        Format::Human => say(command, counts, items),
+        Format::Json => {
+            let items: Vec<Value> = items.iter().map(|item| Value::Object(item_json(item))).collect();
+            command.out.document(fields(json!({ "counts": counts_json(counts), "items": items })));
+        }
+        Format::JsonLines => {
+            items.iter().for_each(|item| command.out.event("item", item_json(item)));
+            command.out.document(fields(json!({ "counts": counts_json(counts) })));
+        }
+    }
+    Exit::Done
+}
+
+fn say(command: &Command, counts: &Counts, items: &[ItemSummary]) {
+    let Counts { done, blocked, paused, working, waiting, .. } = counts;
+    let (queued, left) = (human::count(counts.queued(), "file"), human::size(counts.bytes_left));
+    command.out.line(&format!(
+        "{queued} queued ({left} left): {working} being worked on, {waiting} waiting; {paused} paused, {blocked} blocked, {done} done"
+    ));
+    for item in items {
+        let (place, size) = (human::path(&place_of(item)), human::size(item.bytes_total));
+        let percent = (item.bytes_sent * 100).checked_div(item.bytes_total).unwrap_or(0);
+        let waits = if item.waits == "nothing" { String::new() } else { format!(", waits for {}", item.waits) };
+        command.out.line(&format!(
+            "{:>8}  {:<8} {:<8} {percent:>3} % of {size:>9}  {place}{waits}",
+            item.id.0, item.state, item.phase
+        ));
+        if let Some((code, message)) = &item.blocked {
+            command.out.line(&format!("          {}", human::text(message)));
+            if let Some(code) = code {
+                command.out.line(&format!("          hint: {}", code.advice()));
+            }
+        }
+    }
+    let shown = items.len() as u64;
+    if let Some(more) = (counts.queued() + paused + blocked).checked_sub(shown).filter(|more| *more > 0) {
+        command.out.line(&format!("and {more} more"));
+    }
+}
+
+fn counts_json(counts: &Counts) -> Value {
+    json!({
+        "ready": counts.ready,
+        "working": counts.working,
+        "waiting": counts.waiting,
+        "locked": counts.locked,
+        "paused": counts.paused,
+        "blocked": counts.blocked,
+        "done": counts.done,
+        "dropped": counts.dropped,
+        "queued": counts.queued(),
+        "bytes_left": counts.bytes_left,
+    })
+}
+
+fn item_json(item: &ItemSummary) -> Map<String, Value> {
+    let blocked = item.blocked.as_ref().map(|(code, message)| {
+        json!({
+            "code": code.map(|code| code.as_str()),
+            "message": message,
+            "remedy": code.map(|code| code.advice()),
+        })
+    });
+    let objects: Vec<Value> =
+        item.objects.iter().map(|object| json!({ "role": object.role, "location": object.location })).collect();
+    let waits = match item.waits_item {
+        Some(other) => format!("item {other}"),
+        None => item.waits.clone(),
+    };
+    let mut one = fields(json!({
+        "id": item.id.0,
+        "key": item.key,
+        "recipe": item.recipe,
+        "lane": null,
+        "destination": item.destination,
+        "state": item.state,
+        "phase": item.phase,
+        "waits": waits,
+        "bytes_total": item.bytes_total,
+        "bytes_sent": item.bytes_sent,
+        "attempts": item.attempts,
+        "not_before": item.not_before.map(|moment| human::moment(moment.0)),
+        "blocked": blocked,
+        "objects": objects,
+        "created_at": human::moment(item.created_at.0),
+        "updated_at": human::moment(item.updated_at.0),
+    }));
+    human::put_path(&mut one, "path", &place_of(item));
+    one
+}
+
+/// Carries out `landfall show`.
+pub(crate) async fn show(command: &Command, id: i64) -> Result<Exit, Failed> {
+    let nothing = || Failed::new("no-such-item", format!("cannot show item {id}"), "this home has no journal yet");
+    let engine: Engine = command.engine_to_look().await?.ok_or_else(nothing)?;
+    let (item, history) = engine.item(ItemId(id)).await.during(&format!("cannot show item {id}"))?;
+    let events: Vec<Value> = history
+        .iter()
+        .map(|event| json!({ "number": event.number, "at": human::moment(event.at.0), "kind": event.kind, "detail": event.detail }))
+        .collect();
+    let mut document = item_json(&item);
+    document.insert("last_error".to_owned(), json!(item.last_error));
+    document.insert("history".to_owned(), events.into());
+    command.out.document(document);
+    let out = &command.out;
+    out.line(&format!("item {id}: {}", human::path(&place_of(&item))));
+    out.line(&format!("  state        {}, {} (waits for {})", item.state, item.phase, item.waits));
+    out.line(&format!("  destination  {}", human::text(&item.destination)));
+    out.line(&format!("  bytes        {} of {}", human::size(item.bytes_sent), human::size(item.bytes_total)));
+    if let Some((code, message)) = &item.blocked {
+        out.line(&format!("  blocked      {}", human::text(message)));
+        out.line(&format!("  hint         {}", code.map_or("`landfall retry` tries it again", |code| code.advice())));
+    }
+    for object in &item.objects {
+        out.line(&format!("  {:<12} {}, {}, {}", object.role, object.state, human::size(object.size), object.location));
+    }
+    for event in &history {
+        let detail = event.detail.as_deref().map(human::text).unwrap_or_default();
+        out.line(format!("  {}  {} {detail}", human::moment(event.at.0), event.kind).trim_end());
+    }
+    Ok(Exit::Done)
+}

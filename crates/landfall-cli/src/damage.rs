@@ -1,0 +1,79 @@
+//! A journal that is not what was written: set aside untouched, and rebuilt from the vault and a scan.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use landfall::{Engine, Error, Settings, StoreError};
+
+use crate::{command::Command, failed::Failed};
+
+/// How often a journal is set aside before something else must be wrong.
+const TIMES_MAX: usize = 2;
+
+/// Does `work`; if it finds the journal damaged, sets that aside and does it again with a fresh one.
+///
+/// # Errors
+/// What `work` says at last.
+pub(crate) async fn healing<T>(
+    command: &Command,
+    mut work: impl AsyncFnMut() -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    for _ in 0..TIMES_MAX {
+        match work().await {
+            Err(failed) if failed.is_damage => {
+                command.out.clear();
+                set_aside(command, &failed).await?;
+            }
+            other => return other,
+        }
+    }
+    work().await
+}
+
+/// Renames the journal and what belongs to it, unless another process has done so meanwhile.
+async fn set_aside(command: &Command, failed: &Failed) -> Result<(), Failed> {
+    let home = &command.home.folder;
+    let cannot = |error: io::Error| {
+        Failed::new("journal-damaged", "cannot set the damaged journal aside", error.to_string())
+            .hint(format!("move `{}` away by hand", command.home.journal().display()))
+    };
+    let lock = home.join("set-aside.lock");
+    let _lock = loop {
+        if let Some(lock) = command.env.files.try_lock(&lock).map_err(cannot)? {
+            break lock;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let settings = Settings { check: true, ..command.settings() };
+    if !is_damaged(Engine::open(settings, command.env.clone()).await) {
+        return Ok(());
+    }
+    let aside = free_name(command);
+    let mut moved = Vec::new();
+    for ending in ["", "-wal", "-shm"] {
+        let from = home.join(format!("journal.db{ending}"));
+        let mut to = aside.clone().into_os_string();
+        to.push(ending);
+        match command.env.files.rename(&from, to.as_ref()) {
+            Ok(()) => moved.push(from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(cannot(error)),
+        }
+    }
+    command.env.files.sync_dir(home).map_err(cannot)?;
+    command.out.warn(
+        &format!("journal-damaged: {}; it was set aside as `{}`, and a new one is begun", failed.why, aside.display()),
+        Some("nothing is sent again that the vault holds; the file set aside may be removed"),
+    );
+    Ok(())
+}
+
+fn is_damaged(opened: Result<Engine, Error>) -> bool {
+    matches!(opened, Err(Error::Store(StoreError::Damaged { .. })))
+}
+
+/// A name that no earlier damaged journal has.
+fn free_name(command: &Command) -> PathBuf {
+    let seconds = command.env.clock.wall_ms().div_euclid(1000);
+    let name = |number: i64| command.home.folder.join(format!("journal.db.damaged-{number}"));
+    (seconds..).map(name).find(|path| !path.exists()).expect("there are more names than files")
+}

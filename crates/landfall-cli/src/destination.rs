@@ -1,0 +1,371 @@
+//! From `--to` and `--from` to an open vault.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use landfall::{
+    Carrier, Code, Destination, Engine, Error, HttpCarrier, Origin, Secret, ServiceCarrier, Session, Token,
+    UnlockedKeys, Vault,
+};
+use landfall_server::{AccountError, OpenError, Server, ServerConfig};
+use serde_json::Map;
+use zeroize::Zeroizing;
+
+use crate::{
+    command::Command,
+    failed::{During as _, Failed, causes, failed},
+    secret::Purpose,
+};
+
+/// Where a vault is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The vault folder beside the home.
+    Default(PathBuf),
+    /// A vault folder.
+    Folder(PathBuf),
+    /// A server.
+    Server(Origin),
+}
+
+impl Place {
+    /// What `--to` or `--from` says; `None` is the default vault.
+    ///
+    /// # Errors
+    /// If it is neither a folder nor the address of a server.
+    pub(crate) fn parse(text: Option<&Path>, default_vault: &Path) -> Result<Self, Failed> {
+        let Some(path) = text else { return Ok(Self::Default(default_vault.to_owned())) };
+        let cannot = |why: String| Failed::usage(format!("cannot use `{}` as a destination", path.display()), why);
+        if let Some(url) = path.to_str().filter(|text| text.contains("://")) {
+            return Origin::parse(url).map(Self::Server).map_err(|error| {
+                cannot(error.to_string()).hint("give a folder, or an address like `https://host:8642`")
+            });
+        }
+        let folder = real_path(path).map_err(|error| cannot(error.to_string()))?;
+        if folder == real_path(default_vault).unwrap_or_else(|_| default_vault.to_owned()) {
+            return Ok(Self::Default(default_vault.to_owned()));
+        }
+        if folder.to_str().is_none() {
+            return Err(cannot("the path of a vault must be text".to_owned()));
+        }
+        Ok(Self::Folder(folder))
+    }
+
+    /// What the journal calls it.
+    pub(crate) fn location(&self) -> String {
+        match self {
+            Self::Default(_) => "default".to_owned(),
+            Self::Folder(path) => format!("dir:{}", path.display()),
+            Self::Server(origin) => format!("url:{origin}"),
+        }
+    }
+
+    /// What the journal calls it, read back.
+    pub(crate) fn of_location(location: &str, default_vault: &Path) -> Option<Self> {
+        match location.split_once(':') {
+            None if location == "default" => Some(Self::Default(default_vault.to_owned())),
+            Some(("dir", path)) => Some(Self::Folder(path.into())),
+            Some(("url", origin)) => Origin::parse(origin).ok().map(Self::Server),
+            _ => None,
+        }
+    }
+
+    /// Its folder, if it is one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Default(path) | Self::Folder(path) => Some(path),
+            Self::Server(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default(path) | Self::Folder(path) => path.display().fmt(f),
+            Self::Server(origin) => origin.fmt(f),
+        }
+    }
+}
+
+/// A path without links and dots; its last segments may be missing.
+pub(crate) fn real_path(path: &Path) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let mut missing = Vec::new();
+    let mut there = path.as_path();
+    loop {
+        match there.canonicalize() {
+            Ok(mut real) => {
+                real.extend(missing.iter().rev());
+                return Ok(real);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let (Some(parent), Some(name)) = (there.parent(), there.file_name()) else { return Err(error) };
+                missing.push(name);
+                there = parent;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether a vault may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A folder that is no vault becomes one, and a vault without keys is given some.
+    Make,
+    /// What is not there is an error.
+    Find,
+}
+
+/// A vault with its keys at hand.
+pub(crate) struct Opened {
+    /// How it is called.
+    pub vault: Vault,
+    /// Its keys.
+    pub keys: UnlockedKeys,
+    /// The token that it was opened with.
+    pub token: Token,
+    /// The server in this process, if it is a folder.
+    pub server: Option<Server>,
+}
+
+/// Opens a vault and its keys.
+///
+/// # Errors
+/// `locked` if no key is at hand; whatever the vault says.
+pub(crate) async fn open(
+    command: &Command,
+    engine: &Engine,
+    destination: &Destination,
+    place: &Place,
+    mode: Mode,
+    token: Option<Token>,
+) -> Result<Opened, Failed> {
+    let (vault, token, server, mut keys) = reach(command, engine, destination, place, mode, token).await?;
+    let facts =
+        patiently(command, || engine.facts(&vault)).await.during(&format!("cannot ask the vault at {place}"))?;
+    if mode == Mode::Find && !facts.has_keys {
+        return Err(failed(&format!("cannot open the vault at {place}"), &Error::NoKeys));
+    }
+    if keys.is_none() && !command.secrets.is_explicit() {
+        keys = command.keystore().get(&facts.name)?.map(|master| UnlockedKeys { master, created: None });
+    }
+    let keys = match keys {
+        Some(keys) => keys,
+        None => {
+            let purpose = if facts.has_keys { Purpose::Open } else { Purpose::Create };
+            let secret = command.secrets.secret(&command.env, &command.out, purpose).await?;
+            patiently_with(command, secret, |secret| engine.unlock(&vault, secret))
+                .await
+                .during(&format!("cannot open the vault at {place}"))?
+        }
+    };
+    if let Some(created) = &keys.created {
+        show_recovery_key(command, place, &created.recovery_phrase);
+    }
+    Ok(Opened { vault, keys, token, server })
+}
+
+/// Starts a session with an open vault.
+pub(crate) async fn session(
+    command: &Command,
+    engine: &Engine,
+    destination: &Destination,
+    opened: &Opened,
+) -> Result<Session, Failed> {
+    patiently(command, || engine.session(destination, &opened.vault, &opened.keys))
+        .await
+        .during("cannot begin a session with the vault")
+}
+
+type Reached = (Vault, Token, Option<Server>, Option<UnlockedKeys>);
+
+async fn reach(
+    command: &Command,
+    engine: &Engine,
+    destination: &Destination,
+    place: &Place,
+    mode: Mode,
+    token: Option<Token>,
+) -> Result<Reached, Failed> {
+    let token = match token {
+        Some(token) => Some(token),
+        None => token_of_environment()?,
+    };
+    match place {
+        Place::Default(folder) | Place::Folder(folder) => {
+            let server = open_folder(command, folder, mode).await?;
+            let token = match token {
+                Some(token) => token,
+                None => token_of_folder(&server, folder).await?,
+            };
+            let carrier: Arc<dyn Carrier> = Arc::new(ServiceCarrier::new(server.router()));
+            Ok((Vault::new(carrier, Origin::in_process(), token.clone()), token, Some(server), None))
+        }
+        Place::Server(origin) => {
+            let (token, keys) = match token {
+                Some(token) => (token, None),
+                None => {
+                    let (token, keys) = kept_token(command, engine, destination, origin).await?;
+                    (token, Some(keys))
+                }
+            };
+            let carrier: Arc<dyn Carrier> = Arc::new(HttpCarrier::default());
+            Ok((Vault::new(carrier, origin.clone(), token.clone()), token, None, keys))
+        }
+    }
+}
+
+async fn open_folder(command: &Command, folder: &Path, mode: Mode) -> Result<Server, Failed> {
+    if mode == Mode::Find && !folder.join("server.db").exists() {
+        let what = format!("cannot open the vault at `{}`", folder.display());
+        return Err(Failed::new("no-such-vault", what, "there is no vault in this folder")
+            .hint("name the vault with `--from DIR|URL`, or make one with `landfall backup`"));
+    }
+    open_server(command, folder).await
+}
+
+/// Opens a vault folder.
+///
+/// # Errors
+/// What the folder says.
+pub(crate) async fn open_server(command: &Command, folder: &Path) -> Result<Server, Failed> {
+    Server::open(ServerConfig::new(folder), command.env.clone()).await.map_err(|error| {
+        let (code, hint) = match &error {
+            OpenError::NewerSchema { .. } => ("vault-newer", "use the newer version of landfall"),
+            OpenError::Damaged { .. } => {
+                ("vault-damaged", "keep the folder as it is and restore that file from a copy")
+            }
+            OpenError::ReadOnly { .. } => ("vault-read-only", "make the folder writable for this user"),
+            OpenError::DiskFull { .. } => ("vault-full", "free space on the vault's disk, then run the command again"),
+            OpenError::Busy { .. } => ("vault-busy", "run the command again"),
+            _ => ("internal", "check that the folder exists and may be used"),
+        };
+        Failed::new(code, format!("cannot open the vault at `{}`", folder.display()), causes(&error)).hint(hint)
+    })
+}
+
+/// Opening the folder is the authority: its own account is used, or its only one.
+async fn token_of_folder(server: &Server, folder: &Path) -> Result<Token, Failed> {
+    let given = match server.embedded_token(None).await {
+        Err(AccountError::Several(_)) => server.embedded_token(Some("owner")).await,
+        other => other,
+    };
+    let what = || format!("cannot use the vault at `{}`", folder.display());
+    let given = given.map_err(|error| match error {
+        AccountError::NotFound(_) => Failed::new("unauthorized", what(), "it has several accounts")
+            .hint("set LANDFALL_TOKEN to the token of one"),
+        other => Failed::new("internal", what(), causes(&other)),
+    })?;
+    Token::new(given.as_str()).map_err(|error| Failed::new("internal", what(), error.to_string()))
+}
+
+/// The token of `LANDFALL_TOKEN`.
+pub(crate) fn token_of_environment() -> Result<Option<Token>, Failed> {
+    match std::env::var("LANDFALL_TOKEN") {
+        Ok(text) if !text.is_empty() => token_of(&Zeroizing::new(text), "LANDFALL_TOKEN").map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// A token out of a text.
+pub(crate) fn token_of(text: &str, origin: &str) -> Result<Token, Failed> {
+    Token::new(text)
+        .map_err(|error| Failed::new("unauthorized", format!("cannot use the token of {origin}"), error.to_string()))
+}
+
+/// The token that `login` kept, opened by whatever secret is at hand.
+async fn kept_token(
+    command: &Command,
+    engine: &Engine,
+    destination: &Destination,
+    origin: &Origin,
+) -> Result<(Token, UnlockedKeys), Failed> {
+    let not_logged_in = || {
+        Failed::new("unauthorized", format!("cannot reach {origin}"), "no token for it is kept in this home")
+            .hint(format!("run `landfall login {origin} --token-file FILE`, or set LANDFALL_TOKEN"))
+    };
+    if destination.token.is_none() {
+        return Err(not_logged_in());
+    }
+    let kept = match &destination.vault {
+        Some(vault) if !command.secrets.is_explicit() => command.keystore().get(vault)?,
+        _ => None,
+    };
+    let secret = match kept {
+        Some(master) => Secret::MasterKey(master),
+        None => command.secrets.secret(&command.env, &command.out, Purpose::Open).await?,
+    };
+    let opened =
+        engine.kept_token(destination, secret).await.during(&format!("cannot open the token kept for {origin}"))?;
+    opened.ok_or_else(not_logged_in)
+}
+
+/// Asks a vault again while it is out of reach, for as long as the command has patience.
+pub(crate) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
+    command: &Command,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, Error> {
+    let start = command.env.clock.monotonic();
+    let mut pause = Duration::from_millis(200);
+    let mut told = false;
+    loop {
+        match ask().await {
+            Err(Error::Destination(failure)) if is_passing(failure.code) => {
+                let spent = command.env.clock.monotonic().saturating_sub(start);
+                if spent + pause > command.patience {
+                    return Err(Error::Destination(failure));
+                }
+                if !told {
+                    told = true;
+                    command.out.note(&format!("waiting for the destination: {failure}"));
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn patiently_with<T, F: Future<Output = Result<T, Error>>>(
+    command: &Command,
+    secret: Secret,
+    mut ask: impl FnMut(Secret) -> F,
+) -> Result<T, Error> {
+    patiently(command, || ask(copy_of(&secret))).await
+}
+
+fn copy_of(secret: &Secret) -> Secret {
+    match secret {
+        Secret::Password(password) => Secret::Password(password.clone()),
+        Secret::RecoveryKey(key) => Secret::RecoveryKey(key.clone()),
+        Secret::MasterKey(key) => Secret::MasterKey(key.clone()),
+    }
+}
+
+fn is_passing(code: Code) -> bool {
+    matches!(code, Code::Offline | Code::Throttled | Code::ServerError | Code::AnswerLost | Code::Stalled)
+}
+
+/// Shows a recovery key the one time it is made.
+fn show_recovery_key(command: &Command, place: &Place, phrase: &str) {
+    let words: Vec<&str> = phrase.split(' ').collect();
+    let mut block = format!("\n  the recovery key of the vault at {place}\n\n");
+    for line in words.chunks(6) {
+        block.push_str(&format!("      {}\n", line.join(" ")));
+    }
+    block.push_str(
+        "\n  write it down and keep it apart from this device: without the password it is the only way back\n",
+    );
+    command.out.say(&block);
+    let mut fields = Map::new();
+    fields.insert("recovery_key".to_owned(), phrase.into());
+    command.out.event("recovery-key", fields);
+    command.remember_recovery_key(phrase);
+}

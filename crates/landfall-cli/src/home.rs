@@ -1,0 +1,168 @@
+//! The home, the default vault, and what a person has configured.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use toml_edit::DocumentMut;
+
+use crate::failed::Failed;
+
+/// What may be configured: a name in `config.toml`, the variable that overrides it, and what it means.
+pub(crate) const KEYS: [(&str, &str, &str); 5] = [
+    ("to", "LANDFALL_TO", "where `backup` sends to, unless `--to` says otherwise"),
+    ("transfers", "LANDFALL_TRANSFERS", "how many files are worked on at once"),
+    ("videos", "LANDFALL_VIDEOS", "of these, how many videos"),
+    ("patience", "LANDFALL_PATIENCE", "how long an absent destination is waited for"),
+    ("device", "LANDFALL_DEVICE", "name of this device, which tells its folders from those of others"),
+];
+
+/// This device's folder of state.
+pub(crate) struct Home {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The vault that is used when none is named.
+    pub default_vault: PathBuf,
+    config: DocumentMut,
+}
+
+/// A configured value and where it comes from.
+pub(crate) struct Configured {
+    /// The value, as text.
+    pub value: String,
+    /// `LANDFALL_…` or `config.toml`.
+    pub origin: String,
+}
+
+impl Home {
+    /// The home that `--home` or `LANDFALL_HOME` names, else the platform's.
+    ///
+    /// # Errors
+    /// If there is no home folder, or its configuration cannot be read.
+    pub(crate) fn find(named: Option<&Path>) -> Result<Self, Failed> {
+        let named = named.map(Path::to_owned);
+        let named = named.or_else(|| std::env::var_os("LANDFALL_HOME").filter(|home| !home.is_empty()).map(Into::into));
+        let (folder, default_vault) = match named {
+            Some(home) => {
+                let folder = std::path::absolute(&home).map_err(|error| {
+                    Failed::new("bad-config", format!("cannot use the home `{}`", home.display()), error.to_string())
+                })?;
+                let mut vault = folder.clone().into_os_string();
+                vault.push("-vault");
+                (folder, vault.into())
+            }
+            None => {
+                let data = data_folder().ok_or_else(|| {
+                    Failed::new("bad-config", "cannot find a home", "the platform names no folder for data")
+                        .hint("choose one with `--home DIR`")
+                })?;
+                (data.join("landfall"), data.join("landfall-vault"))
+            }
+        };
+        let config = read_config(&folder.join("config.toml"))?;
+        Ok(Self { folder, default_vault, config })
+    }
+
+    /// The journal.
+    pub(crate) fn journal(&self) -> PathBuf {
+        landfall::Engine::journal_path(&self.folder)
+    }
+
+    /// What is configured under a name: the environment first, then `config.toml`.
+    pub(crate) fn configured(&self, key: &str) -> Option<Configured> {
+        let (_, variable, _) = KEYS.iter().find(|(name, _, _)| *name == key)?;
+        if let Ok(value) = std::env::var(variable)
+            && !value.is_empty()
+        {
+            return Some(Configured { value, origin: (*variable).to_owned() });
+        }
+        let item = self.config.get(key)?;
+        let value = item.as_str().map_or_else(|| item.to_string().trim().to_owned(), str::to_owned);
+        Some(Configured { value, origin: self.config_path().display().to_string() })
+    }
+
+    /// A configured number.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(crate) fn number(&self, key: &str) -> Result<Option<usize>, Failed> {
+        let Some(Configured { value, origin }) = self.configured(key) else { return Ok(None) };
+        value.parse().map(Some).map_err(|_| {
+            Failed::new("bad-config", format!("cannot use `{key}` of {origin}"), format!("`{value}` is not a number"))
+                .hint(format!("`landfall config set {key} N`"))
+        })
+    }
+
+    /// Writes a value to `config.toml`, whose other lines stay as they are.
+    ///
+    /// # Errors
+    /// If the home cannot be written to.
+    pub(crate) fn configure(&mut self, key: &str, value: &str) -> Result<(), Failed> {
+        self.config[key] = match value.parse::<i64>() {
+            Ok(number) => toml_edit::value(number),
+            Err(_) => toml_edit::value(value),
+        };
+        let path = self.config_path();
+        let draft = path.with_extension("toml.tmp");
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&self.folder)?;
+            fs::write(&draft, self.config.to_string())?;
+            fs::File::open(&draft)?.sync_all()?;
+            fs::rename(&draft, &path)
+        };
+        write().map_err(|error| {
+            Failed::new("not-permitted", format!("cannot write `{}`", path.display()), error.to_string())
+        })
+    }
+
+    /// The file of the configuration.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.folder.join("config.toml")
+    }
+
+    /// Name of this device.
+    pub(crate) fn device(&self) -> String {
+        self.configured("device").map_or_else(host_name, |configured| configured.value)
+    }
+}
+
+fn read_config(path: &Path) -> Result<DocumentMut, Failed> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => String::new(),
+        Err(error) => {
+            return Err(Failed::new("bad-config", format!("cannot read `{}`", path.display()), error.to_string()));
+        }
+    };
+    let bad = |why: String| {
+        Failed::new("bad-config", format!("cannot read `{}`", path.display()), why)
+            .hint("mend the file, or remove it: everything has a default")
+    };
+    let config: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| bad(error.message().to_owned()))?;
+    if let Some((unknown, _)) = config.iter().find(|(key, _)| !KEYS.iter().any(|(name, _, _)| name == key)) {
+        return Err(bad(format!("there is no setting `{unknown}`")));
+    }
+    Ok(config)
+}
+
+fn data_folder() -> Option<PathBuf> {
+    let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    if cfg!(windows) {
+        return absolute("LOCALAPPDATA");
+    }
+    absolute("XDG_DATA_HOME").or_else(|| {
+        let below = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/share" };
+        absolute("HOME").map(|home| home.join(below))
+    })
+}
+
+#[cfg(unix)]
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(unix))]
+fn host_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}

@@ -1,0 +1,94 @@
+//! The queue: what it shows, and what a person may do to it.
+
+use serde_json::Value;
+
+use crate::world::{World, assert_same};
+
+/// A world whose pictures are taken in charge and not uploaded.
+fn queued(pictures: u64) -> World {
+    let world = World::unlocked();
+    world.put_pictures(0..pictures);
+    let backup = world.run(["backup", "Pictures", "--budget", "0s"]);
+    assert!(backup.exits(5).stderr().contains("`landfall run` goes on"), "{}", backup.stderr());
+    world
+}
+
+fn items(world: &World) -> Vec<Value> {
+    world.run(["status", "--json"]).exits(0).json()["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_spent_budget_leaves_a_queue_that_a_run_finishes() {
+    let world = queued(3);
+    let asked = world.run(["status", "--safe-to-quit"]);
+    assert_eq!(asked.exits(5).stdout(), "no\n");
+    let run = world.run(["run", "--json"]);
+    assert_eq!(run.exits(0).json()["uploaded"], 3);
+    let asked = world.run(["status", "--safe-to-quit"]);
+    assert_eq!(asked.exits(0).stdout(), "yes\n");
+    world.run(["restore", "out"]).exits(0);
+    assert_same(&world.pictures(), &world.path("out/Pictures"));
+}
+
+#[test]
+fn the_queue_is_shown_without_a_key_in_the_documented_shape() {
+    let world = queued(1);
+    world.run(["lock"]).exits(0);
+    let item = &items(&world)[0];
+    let names: Vec<&str> = item.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = [
+        "attempts",
+        "blocked",
+        "bytes_sent",
+        "bytes_total",
+        "created_at",
+        "destination",
+        "id",
+        "key",
+        "lane",
+        "not_before",
+        "objects",
+        "path",
+        "phase",
+        "recipe",
+        "state",
+        "updated_at",
+        "waits",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(item["state"], "active");
+    assert_eq!(item["destination"], "default");
+    let id = item["id"].to_string();
+    let shown = world.run(["show", &id, "--json"]);
+    assert!(!shown.exits(0).json()["history"].as_array().unwrap().is_empty());
+    let missing = world.run(["show", "99", "--json"]);
+    assert_eq!(missing.exits(2).json()["error"]["code"], "no-such-item");
+}
+
+#[test]
+fn items_are_paused_resumed_and_cancelled() {
+    let world = queued(3);
+    let ids: Vec<String> = items(&world).iter().map(|item| item["id"].to_string()).collect();
+    world.run(["pause"]).exits(0);
+    assert!(items(&world).iter().all(|item| item["state"] == "paused"));
+    assert_eq!(world.run(["run", "--json"]).exits(0).json()["uploaded"], 0);
+    world.run(["cancel", &ids[0]]).exits(0);
+    world.run(["resume"]).exits(0);
+    assert_eq!(world.run(["run", "--json"]).exits(0).json()["uploaded"], 2);
+}
+
+#[test]
+fn a_vanished_source_is_blocked_until_it_is_back() {
+    let world = queued(2);
+    let path = world.pictures().join("p0.png");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let run = world.run(["run", "--json"]);
+    let summary = run.exits(3).json();
+    assert_eq!(summary["problems"][0]["code"], "source-vanished");
+    assert_eq!(summary["problems"][0]["path"], "Pictures/p0.png");
+    world.put("p0.png", &bytes);
+    let retry = world.run(["retry", "--all", "--json"]);
+    assert_eq!(retry.exits(0).json()["retried"], 1);
+    assert_eq!(world.run(["run", "--json"]).exits(0).json()["uploaded"], 1);
+}

@@ -1,0 +1,12 @@
+//! The real binary, driven as a person or a script drives it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod damage;
+mod items;
+mod keys;
+mod main_job;
+mod output;
+mod serve;
+mod stop;
+mod vault;
+mod world;

@@ -1,0 +1,110 @@
+//! What people and programs see.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::world::{Done, World};
+
+#[test]
+fn without_a_terminal_no_escape_byte_is_written() {
+    let world = World::unlocked();
+    world.put_pictures(0..4);
+    world.put("\u{1b}[31mred\nname.png", &landfall_images::fixture::png(9, 24, 16));
+    for arguments in [&["backup", "Pictures", "-v"][..], &["ls"], &["status"], &["restore", "out", "-v"], &["doctor"]] {
+        let done = world.run(arguments);
+        assert!(!done.exits(0).0.stdout.contains(&0x1b) && !done.0.stderr.contains(&0x1b), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_summary_is_one_document_of_the_documented_shape() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    let backup = world.run(["backup", "Pictures", "--json"]);
+    let expected = [
+        "bytes_read",
+        "bytes_sent",
+        "duration_ms",
+        "linked",
+        "problems",
+        "scanned",
+        "skipped",
+        "unchanged",
+        "uploaded",
+        "v",
+    ];
+    assert_eq!(backup.exits(0).members(), expected);
+    let ls = world.run(["ls", "--json"]);
+    let item = &ls.exits(0).json()["items"][0];
+    let names: Vec<&str> = item.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["id", "paths", "size", "state", "taken_at"]);
+    assert_eq!(item["taken_at"], "2009-02-13T23:31:30.123Z");
+    assert_eq!(item["state"], "stored");
+}
+
+#[test]
+fn events_are_lines_and_a_name_that_is_no_text_is_told_twice() {
+    let world = World::unlocked();
+    world.put(b"not \xff text.png", &landfall_images::fixture::png(1, 24, 16));
+    let backup = world.run(["backup", "Pictures", "--json-lines"]);
+    let events: Vec<Value> = backup.exits(0).stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().all(|event| event["v"] == 1));
+    let done = events.iter().find(|event| event["type"] == "done").unwrap();
+    assert_eq!(done["place"], "Pictures/not \u{fffd} text.png");
+    assert_eq!(done["place_b64"], "UGljdHVyZXMvbm90IP8gdGV4dC5wbmc");
+    assert_eq!(done["uploaded"], true);
+    assert_eq!(events.last().unwrap()["type"], "summary");
+}
+
+#[test]
+fn the_help_is_what_was_reviewed() {
+    let world = World::empty();
+    let help = world.run(["--help"]);
+    let expected = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/help.txt");
+    if std::env::var_os("LANDFALL_BLESS").is_some() {
+        fs::write(expected, help.stdout()).unwrap();
+    }
+    assert_eq!(help.exits(0).stdout(), fs::read_to_string(expected).unwrap());
+}
+
+#[test]
+fn completions_know_every_command() {
+    let script = World::empty().run(["completions", "bash"]);
+    assert!(script.exits(0).stdout().contains("recovery-key"));
+}
+
+#[test]
+fn usage_errors_end_with_2_and_a_document() {
+    let world = World::empty();
+    let refused = world.run(["backup", "--json"]);
+    assert_eq!(refused.exits(2).json()["error"]["code"], "usage");
+    world.run(["frobnicate"]).exits(2);
+}
+
+#[test]
+fn settings_come_from_the_environment_before_the_file() {
+    let world = World::empty();
+    world.run(["config", "set", "transfers", "3"]).exits(0);
+    assert_eq!(world.run(["config", "get", "transfers"]).exits(0).stdout(), "3\n");
+    let shown = world.landfall().args(["config", "show", "--origin"]).env("LANDFALL_TRANSFERS", "5").output();
+    let shown = Done(shown.unwrap());
+    assert!(shown.exits(0).stdout().contains("transfers = 5  # LANDFALL_TRANSFERS\n"), "{}", shown.stdout());
+    world.run(["config", "set", "colour", "red"]).exits(2);
+    fs::write(world.path("home/config.toml"), "transfers = [").unwrap();
+    assert_eq!(world.run(["status", "--json"]).exits(8).json()["error"]["code"], "bad-config");
+}
+
+#[test]
+fn the_doctor_tells_of_a_kept_key() {
+    let world = World::unlocked();
+    let checks = world.run(["doctor", "--json"]).exits(0).json()["checks"].clone();
+    let verdicts: Vec<(&str, &str)> = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| (check["name"].as_str().unwrap(), check["verdict"].as_str().unwrap()))
+        .collect();
+    assert_eq!(verdicts[1..], [("keys", "warn"), ("journal", "ok")]);
+    assert!(checks[1]["remedy"].as_str().unwrap().contains("landfall lock"));
+}

@@ -1,0 +1,56 @@
+//! What a vault holds: listed, checked, removed.
+
+use std::fs;
+
+use crate::world::{World, tree};
+
+#[test]
+fn a_removed_content_is_gone_and_the_rest_is_not() {
+    let world = World::unlocked();
+    world.put_pictures(0..3);
+    world.run(["backup", "Pictures"]).exits(0);
+    let items = world.run(["ls", "--json"]).exits(0).json()["items"].as_array().unwrap().clone();
+    let of = |name: &str| {
+        items.iter().find(|item| item["paths"][0] == format!("Pictures/{name}")).unwrap()["id"].to_string()
+    };
+    world.run(["rm", &of("p1.png")]).exits(0);
+    world.run(["rm", "4242"]).exits(2);
+    world.run(["restore", "out"]).exits(0);
+    let names: Vec<_> = tree(&world.path("out")).into_keys().collect();
+    assert_eq!(names, ["Pictures/p0.png".into(), std::path::PathBuf::from("Pictures/p2.png")]);
+    world.run(["verify"]).exits(0);
+}
+
+#[test]
+fn a_flipped_bit_in_the_vault_is_found_by_reading() {
+    let world = World::unlocked();
+    world.put_pictures(0..1);
+    world.put("clip.mov", &landfall_images::fixture::Movie::mov(200_000).bytes());
+    world.run(["backup", "Pictures"]).exits(0);
+    let verified = world.run(["verify", "--read-data", "--json"]).exits(0).json();
+    assert_eq!(verified["checked"], 2);
+    let blobs = world.path("home-vault/blobs");
+    let (largest, (mut bytes, _)) = tree(&blobs).into_iter().max_by_key(|(_, (bytes, _))| bytes.len()).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(blobs.join(largest), bytes).unwrap();
+    let verified = world.run(["verify", "--read-data", "--json"]);
+    assert_eq!(verified.exits(3).json()["problems"].as_array().unwrap().len(), 1);
+    let restored = world.run(["restore", "out", "--json"]);
+    assert_eq!(restored.exits(3).json()["restored"], 1);
+}
+
+#[test]
+fn an_existing_file_that_differs_is_replaced_only_if_asked() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.run(["backup", "Pictures"]).exits(0);
+    fs::create_dir_all(world.path("out/Pictures")).unwrap();
+    fs::write(world.path("out/Pictures/p0.png"), "mine").unwrap();
+    let kept = world.run(["restore", "out", "--json"]);
+    assert_eq!(kept.exits(3).json()["problems"][0]["code"], "exists");
+    assert_eq!(fs::read(world.path("out/Pictures/p0.png")).unwrap(), b"mine");
+    let replaced = world.run(["restore", "out", "--overwrite", "--match", "p0*", "--json"]);
+    assert_eq!(replaced.exits(0).json()["restored"], 1);
+    crate::world::assert_same(&world.pictures(), &world.path("out/Pictures"));
+}
