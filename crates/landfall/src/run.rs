@@ -164,6 +164,9 @@ impl Run<'_> {
             }
             if !self.worker.tend(self.observer.as_ref()).await? {
                 // We stood still for so long that others took our items. What we were doing is theirs now.
+                if !self.held.is_empty() {
+                    self.engine.inner.env.steps.reached("claim.lost");
+                }
                 self.active = FuturesUnordered::new();
                 self.held.clear();
                 self.worker = Worker::enter(&self.engine.inner).await?;
