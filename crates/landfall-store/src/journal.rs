@@ -8,7 +8,7 @@ use std::{
 };
 
 use landfall_env::{Blocking, Env, Sabotage, Steps};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::oneshot;
 
 use crate::{StoreError, schema};
@@ -275,6 +275,8 @@ impl Inner {
     fn prepare(&self, connection: &Connection) -> Result<(), StoreError> {
         connection.busy_timeout(Duration::ZERO)?;
         connection.set_prepared_statement_cache_capacity(128);
+        // Otherwise a statement with ORDER BY is prepared anew for every value that is bound to it.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         let synchronous = if self.steps.sabotaged(Sabotage::SkipJournalSync) { "OFF" } else { "FULL" };
         connection.pragma_update(None, "synchronous", synchronous)?;
         connection.pragma_update(None, "foreign_keys", true)?;

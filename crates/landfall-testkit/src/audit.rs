@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall::{Engine, Session};
+use landfall::{Engine, Event, ItemId, Session};
 use landfall_crypto::{ChunkBuffer, ChunkLen, FileKey, StreamHeader, StreamOpener};
 
-use crate::world::{CHUNK, World};
+use crate::world::{CHUNK, THUMBNAIL_SEALED, World, sealed};
 
-/// Everything that does not hold, one sentence each. Knows the journal's public reports and what passed the wire, and
-/// nothing of how either came about.
-pub(crate) async fn audit(world: &World, engine: &Engine, session: &Session) -> Vec<String> {
+/// Everything that does not hold of a home, one sentence each. Knows the journal's public reports and what passed the
+/// wire, and nothing of how either came about.
+pub(crate) async fn audit(world: &World, home: usize, engine: &Engine, session: &Session) -> Vec<String> {
     let mut complaints = Vec::new();
     match engine.counts().await {
         Err(error) => complaints.push(format!("the journal cannot be read: {error}")),
@@ -25,10 +25,32 @@ pub(crate) async fn audit(world: &World, engine: &Engine, session: &Session) -> 
             }
         }
     }
-    complaints.extend(done_once(engine).await);
+    match engine.events_since(0, 1_000_000).await {
+        Err(error) => complaints.push(format!("the events cannot be read: {error}")),
+        Ok(events) => {
+            complaints.extend(without_gap(&events));
+            complaints.extend(lives(&events));
+            complaints.extend(promises_kept(world, home, &events));
+            complaints.extend(uploaded_once(world, home, engine, &events).await);
+        }
+    }
+    if home == 0 {
+        complaints.extend(audit_vault(world, engine, session).await);
+    }
+    let workers = world.homes[home].path.join("workers");
+    let leftovers: Vec<_> = world.device.files().into_iter().filter(|path| path.starts_with(&workers)).collect();
+    // The auditor's own engine has not entered as a worker.
+    if !leftovers.is_empty() {
+        complaints.push(format!("workers left {leftovers:?}"));
+    }
+    complaints
+}
+
+/// What the vault holds, against all sources and all that passed the wire.
+async fn audit_vault(world: &World, engine: &Engine, session: &Session) -> Vec<String> {
+    let mut complaints = Vec::new();
     let contents: BTreeSet<&[u8]> = world.sources.values().map(|source| &source.bytes[..]).collect();
-    let records = landfall::recipes::vault::keys_of_records(engine, session).await;
-    match records {
+    match landfall::recipes::vault::keys_of_records(engine, session).await {
         Err(error) => complaints.push(format!("the vault cannot be listed: {error}")),
         Ok(records) => {
             if records.len() < contents.len() {
@@ -41,56 +63,104 @@ pub(crate) async fn audit(world: &World, engine: &Engine, session: &Session) -> 
             complaints.extend(sealed_once(world, &records));
         }
     }
-    let leftovers: Vec<_> = world.device.files().into_iter().filter(|path| path.starts_with("/home/workers")).collect();
-    // The auditor's own engine has not entered as a worker.
-    if !leftovers.is_empty() && !world.is_sabotaged() {
-        complaints.push(format!("workers left {leftovers:?}"));
+    let held = world.tap.held_bytes();
+    let shown = world.tap.seen().progress_bytes;
+    if shown > held {
+        complaints.push(format!("{shown} bytes were said to be stored, and the vault ever held {held}"));
     }
     complaints
 }
 
-/// An item is done once.
-async fn done_once(engine: &Engine) -> Vec<String> {
-    let Ok(events) = engine.events_since(0, 1_000_000).await else {
-        return vec!["the events cannot be read".to_owned()];
-    };
+fn without_gap(events: &[Event]) -> Vec<String> {
+    let gaps = events.windows(2).filter(|pair| pair[1].number != pair[0].number + 1);
+    gaps.map(|pair| format!("event {} follows event {}", pair[1].number, pair[0].number)).collect()
+}
+
+/// Whether something has happened to an item since it last began anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    No,
+    /// It may have begun anew.
+    Perhaps,
+    Yes,
+}
+
+/// Every item's events are a life that one holder at a time can have led: it is prepared once before it begins anew,
+/// then uploaded once, and nothing happens to it after its end. Two holders leave two of something.
+fn lives(events: &[Event]) -> Vec<String> {
     let mut complaints = Vec::new();
-    let mut last = 0;
-    let mut done: BTreeMap<i64, u32> = BTreeMap::new();
+    let mut lives: BTreeMap<ItemId, (Since, Since, Option<&str>)> = BTreeMap::new();
     for event in events {
-        if event.number != last + 1 {
-            complaints.push(format!("event {} follows event {last}", event.number));
+        let (prepared, uploaded, end) = lives.entry(event.item).or_insert((Since::No, Since::No, None));
+        if let Some(end) = end {
+            complaints.push(format!("item {} was {end}, and then {}", event.item, event.kind));
         }
-        last = event.number;
-        if event.kind == "done" {
-            *done.entry(event.item.0).or_default() += 1;
+        match event.kind.as_str() {
+            "prepared" if *prepared == Since::Yes => {
+                complaints.push(format!("item {} was prepared twice", event.item));
+            }
+            "prepared" => (*prepared, *uploaded) = (Since::Yes, Since::No),
+            "uploaded" if *uploaded == Since::Yes || *prepared == Since::No => {
+                complaints.push(format!("item {} was uploaded twice, or before it was prepared", event.item));
+            }
+            "uploaded" => *uploaded = Since::Yes,
+            "source-changed" | "unlinked" => (*prepared, *uploaded) = (Since::No, Since::No),
+            "resumed" | "retried" => {
+                for since in [prepared, uploaded] {
+                    if *since == Since::Yes {
+                        *since = Since::Perhaps;
+                    }
+                }
+            }
+            "done" | "cancelled" | "skipped" => *end = Some(&event.kind),
+            _ => {}
         }
     }
-    complaints.extend(
-        done.into_iter()
-            .filter(|(_, times)| *times > 1)
-            .map(|(item, times)| format!("item {item} was done {times} times")),
-    );
     complaints
 }
 
-/// No two different ciphertexts under one key and nonce ever left: the same part of an object was always sent alike, and
-/// nothing that was sent under another name opens with a record's key and header.
+/// What somebody was told is done is done.
+fn promises_kept(world: &World, home: usize, events: &[Event]) -> Vec<String> {
+    let done: BTreeSet<ItemId> = events.iter().filter(|event| event.kind == "done").map(|event| event.item).collect();
+    let seen = world.tap.seen();
+    let broken = seen.promised.iter().filter(|(of, item)| *of == home && !done.contains(item));
+    broken.map(|(_, item)| format!("item {item} was reported done, and the journal does not say so")).collect()
+}
+
+/// No content is uploaded twice without a reason: by one home, as often as there were contents of its length, and once
+/// more for each time something happened that may make an item begin anew.
+async fn uploaded_once(world: &World, home: usize, engine: &Engine, events: &[Event]) -> Vec<String> {
+    const REASONS: [&str; 7] = ["source-changed", "unlinked", "retried", "resumed", "cancelled", "paused", "blocked"];
+    let mut allowed: BTreeMap<u64, usize> = BTreeMap::new();
+    for (length, count) in &world.contents {
+        *allowed.entry(sealed(*length)).or_default() += count + world.removals;
+    }
+    for event in events.iter().filter(|event| REASONS.contains(&event.kind.as_str())) {
+        let Ok((item, _)) = engine.item(event.item).await else { continue };
+        let path = world.homes[home].photos.join(String::from_utf8_lossy(&item.source.1).as_ref());
+        for length in world.lengths.get(&path).into_iter().flatten() {
+            *allowed.entry(sealed(*length)).or_default() += 1;
+        }
+    }
+    let mut uploads: BTreeMap<u64, usize> = BTreeMap::new();
+    let seen = world.tap.seen();
+    for sent in seen.objects.values().filter(|sent| sent.home == home && sent.size != THUMBNAIL_SEALED) {
+        *uploads.entry(sent.size).or_default() += 1;
+    }
+    let too_many = uploads.iter().filter(|(size, count)| **count > allowed.get(size).copied().unwrap_or(0));
+    too_many.map(|(size, count)| format!("a content of {size} sealed bytes was uploaded {count} times")).collect()
+}
+
+/// No two different ciphertexts under one key and nonce ever left: nothing that was sent under another name opens with a
+/// record's key and header. That a part is always sent alike is seen on the wire.
 fn sealed_once(world: &World, records: &[landfall::recipes::vault::RecordKeys]) -> Vec<String> {
     let mut complaints = Vec::new();
-    let sent = world.tap.parts();
-    for ((key, number), bodies) in &sent {
-        if bodies.iter().any(|body| body != &bodies[0]) {
-            complaints.push(format!("part {number} of {key} was sent with two contents"));
-        }
-    }
+    let seen = world.tap.seen();
     for record in records {
         let header = StreamHeader::from_bytes(record.header);
-        for ((key, number), bodies) in &sent {
-            if *number != 1 || *key == record.object_key {
-                continue;
-            }
-            if opens(&record.key, &header, &bodies[0]) {
+        for (key, sent) in &seen.objects {
+            let Some(body) = sent.parts.get(&1).filter(|_| *key != record.object_key) else { continue };
+            if opens(&record.key, &header, body) {
                 complaints.push(format!("{key} was sealed with the key and header of {}", record.object_key));
             }
         }

@@ -11,7 +11,7 @@ use std::{
 
 use landfall_env::{Sabotage, StepHook};
 
-use crate::{ProcessId, SeededRandom, SimClock, SimDisk};
+use crate::{ProcessId, SeededRandom, SimDisk};
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +22,7 @@ pub enum Fault {
     LostRename,
     /// A request is carried out and its answer is lost.
     LostAnswer,
-    /// A request arrives twice.
+    /// A request arrives twice: at once, or again long after it was answered.
     DuplicatedAnswer,
     /// An answer takes longer than anyone expected.
     LateAnswer,
@@ -40,11 +40,32 @@ pub enum Fault {
     ServerCrash,
     /// Somebody changes a source.
     SourceChange,
+    /// Somebody cancels, pauses or retries items, or removes a content from the vault.
+    Person,
 }
 
 impl Fault {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::LostRename => "power cut",
+            Self::LostAnswer => "lost answer",
+            Self::DuplicatedAnswer => "duplicate",
+            Self::LateAnswer => "late answer",
+            Self::ExpiredUrl => "expired URL",
+            Self::Throttle => "throttle",
+            Self::DiskFull => "disk full",
+            Self::ClockJump => "clock jump",
+            Self::Sigstop => "SIGSTOP",
+            Self::ServerCrash => "server crash",
+            Self::SourceChange => "source change",
+            Self::Person => "person",
+        }
+    }
+
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Crash,
         Self::LostRename,
         Self::LostAnswer,
@@ -57,6 +78,7 @@ impl Fault {
         Self::Sigstop,
         Self::ServerCrash,
         Self::SourceChange,
+        Self::Person,
     ];
 }
 
@@ -78,9 +100,14 @@ impl Phase {
     pub const ALL: [Self; 4] = [Self::Prepare, Self::Upload, Self::Complete, Self::Register];
 
     fn of(step: &str) -> Option<Self> {
-        match step.split('.').next()? {
+        let mut words = step.split('.');
+        let word = match words.next()? {
+            "server" => words.next()?,
+            word => word,
+        };
+        match word {
             "prepare" | "claim" => Some(Self::Prepare),
-            "upload" => Some(Self::Upload),
+            "upload" | "open" | "part" => Some(Self::Upload),
             "complete" => Some(Self::Complete),
             "register" | "link" => Some(Self::Register),
             _ => None,
@@ -119,7 +146,7 @@ impl fmt::Display for FaultTable {
             write!(f, "{:>10}", format!("{phase:?}").to_lowercase())?;
         }
         for fault in Fault::ALL {
-            write!(f, "\n{:<18}", format!("{fault:?}"))?;
+            write!(f, "\n{:<18}", fault.name())?;
             for phase in Phase::ALL {
                 write!(f, "{:>10}", self.0.get(&(fault, phase)).copied().unwrap_or(0))?;
             }
@@ -133,6 +160,8 @@ impl fmt::Display for FaultTable {
 pub(crate) enum NetworkFault {
     LoseAnswer,
     Duplicate,
+    /// A copy arrives long after the answer.
+    Echo,
     Late,
     ExpireFirst,
     Throttle,
@@ -159,15 +188,25 @@ struct State {
     server_crash: bool,
     source_change: bool,
     clock_jump: bool,
-    /// The first reports of a process, kept to be printed with a failure.
-    trace: Vec<String>,
-    tracing: bool,
+    person: bool,
+    /// How often a process stood still for longer than its lease.
+    stops: BTreeMap<ProcessId, u32>,
+    /// How often it was taken for dead while it held items.
+    robbed: BTreeMap<ProcessId, u32>,
+    /// What happened, kept only if somebody wants to read it.
+    history: Option<Vec<String>>,
     trace_hash: u64,
 }
 
 impl Chaos {
     /// At least `faults` faults, drawn from a seed.
-    pub fn new(random: SeededRandom, faults: u32, chance: f64, sabotage: Option<Sabotage>) -> Arc<Self> {
+    pub fn new(
+        random: SeededRandom,
+        faults: u32,
+        chance: f64,
+        sabotage: Option<Sabotage>,
+        with_history: bool,
+    ) -> Arc<Self> {
         let state = State {
             random,
             left: faults,
@@ -180,8 +219,10 @@ impl Chaos {
             server_crash: false,
             source_change: false,
             clock_jump: false,
-            trace: Vec::new(),
-            tracing: std::env::var_os("LANDFALL_TRACE").is_some(),
+            person: false,
+            stops: BTreeMap::new(),
+            robbed: BTreeMap::new(),
+            history: with_history.then(Vec::new),
             trace_hash: 0xcbf2_9ce4_8422_2325,
         };
         Arc::new(Self { state: Mutex::new(state), sabotage })
@@ -198,7 +239,8 @@ impl Chaos {
         state.network.clear();
         state.stopped.clear();
         state.disk_full_until_ms = None;
-        (state.power_cut, state.server_crash, state.source_change, state.clock_jump) = (false, false, false, false);
+        (state.power_cut, state.server_crash, state.source_change) = (false, false, false);
+        (state.clock_jump, state.person) = (false, false);
     }
 
     /// What struck so far.
@@ -213,22 +255,45 @@ impl Chaos {
 
     /// Notes something for whoever has to understand a failure.
     pub(crate) fn note(&self, line: impl FnOnce() -> String) {
-        let mut state = self.lock();
-        let line = line();
-        for byte in line.bytes() {
-            state.trace_hash = (state.trace_hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        if state.tracing {
-            eprintln!("{line}");
-        }
-        state.trace.push(line);
-        if state.trace.len() > 4000 {
-            state.trace.drain(..2000);
+        if let Some(history) = &mut self.lock().history {
+            history.push(line());
         }
     }
 
-    pub(crate) fn trace(&self) -> Vec<String> {
-        self.lock().trace.clone()
+    /// Something happened that two runs of one seed must agree on.
+    pub(crate) fn trace(&self, process: ProcessId, what: &'static str) {
+        let mut state = self.lock();
+        let mut hash = state.trace_hash ^ process.number();
+        for byte in what.bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        state.trace_hash = hash;
+        if let Some(history) = &mut state.history {
+            history.push(format!("{process} {what}"));
+        }
+    }
+
+    /// What was noted.
+    pub(crate) fn history(&self) -> Vec<String> {
+        self.lock().history.clone().unwrap_or_default()
+    }
+
+    /// A process stood still for longer than its lease.
+    pub(crate) fn stood_still(&self, process: ProcessId) {
+        *self.lock().stops.entry(process).or_default() += 1;
+    }
+
+    /// Whether a process has ever stood still for longer than its lease.
+    pub(crate) fn ever_stopped(&self, process: ProcessId) -> bool {
+        let state = self.lock();
+        state.stops.contains_key(&process) || state.stopped.contains_key(&process)
+    }
+
+    /// Processes that were taken for dead, with items in their hands, more often than they stood still.
+    pub(crate) fn robbed(&self) -> Vec<ProcessId> {
+        let state = self.lock();
+        let is_unjust = |(process, times): &(&ProcessId, &u32)| state.stops.get(process).unwrap_or(&0) < times;
+        state.robbed.iter().filter(is_unjust).map(|(process, _)| *process).collect()
     }
 
     pub(crate) fn take_network_fault(&self, is_put: bool) -> Option<NetworkFault> {
@@ -252,6 +317,7 @@ impl Chaos {
             server_crash: std::mem::take(&mut state.server_crash),
             source_change: std::mem::take(&mut state.source_change),
             clock_jump: std::mem::take(&mut state.clock_jump),
+            person: std::mem::take(&mut state.person),
             disk_full_ms: state.disk_full_until_ms.take(),
         }
     }
@@ -267,6 +333,7 @@ pub(crate) struct Pending {
     pub(crate) server_crash: bool,
     pub(crate) source_change: bool,
     pub(crate) clock_jump: bool,
+    pub(crate) person: bool,
     pub(crate) disk_full_ms: Option<u64>,
 }
 
@@ -275,28 +342,41 @@ pub(crate) struct Watcher {
     pub(crate) chaos: Arc<Chaos>,
     pub(crate) process: ProcessId,
     pub(crate) disk: Arc<SimDisk>,
-    pub(crate) clock: Arc<SimClock>,
-    /// A server's steps are moments to die at, and not phases of their own.
+    /// All that can happen to a server at a step is that it dies.
     pub(crate) is_server: bool,
 }
 
+/// How likely a process dies at a step that belongs to no phase.
+const CRASH_CHANCE: f64 = 0.03;
+/// How likely it dies just before or just after a commit of its journal: there are many.
+const CRASH_AT_COMMIT_CHANCE: f64 = 0.002;
+
 impl StepHook for Watcher {
     fn reached(&self, step: &'static str) {
-        if !step.starts_with("journal.") {
-            self.chaos.note(|| format!("{:?} {step}", self.process));
+        let fault = self.draw(step);
+        if !step.starts_with("journal.") || fault.is_some() {
+            self.chaos.trace(self.process, step);
         }
-        let Some(fault) = self.draw(step) else { return };
-        self.chaos.note(|| format!("{:?} {step}: {fault:?}", self.process));
+        if step == "claim.lost" {
+            *self.chaos.lock().robbed.entry(self.process).or_default() += 1;
+        }
+        let Some(fault) = fault else { return };
+        self.chaos.trace(self.process, fault.name());
         let mut state = self.chaos.lock();
         match fault {
-            Fault::Crash => {
+            Fault::ServerCrash if !self.is_server => state.server_crash = true,
+            Fault::Crash | Fault::ServerCrash => {
                 drop(state);
                 self.disk.kill(self.process);
                 std::panic::resume_unwind(Box::new(Crash));
             }
             Fault::LostRename => state.power_cut = true,
             Fault::LostAnswer => state.network.push(NetworkFault::LoseAnswer),
-            Fault::DuplicatedAnswer => state.network.push(NetworkFault::Duplicate),
+            Fault::DuplicatedAnswer => {
+                let copies = [NetworkFault::Duplicate, NetworkFault::Echo];
+                let at = state.random.below(2);
+                state.network.push(copies[usize::try_from(at).unwrap_or(0)]);
+            }
             Fault::LateAnswer => state.network.push(NetworkFault::Late),
             Fault::ExpiredUrl => state.network.push(NetworkFault::ExpireFirst),
             Fault::Throttle => state.network.push(NetworkFault::Throttle),
@@ -306,8 +386,8 @@ impl StepHook for Watcher {
                 let pause = 16_000 + state.random.below(20_000);
                 state.stopped.insert(self.process, pause);
             }
-            Fault::ServerCrash => state.server_crash = true,
             Fault::SourceChange => state.source_change = true,
+            Fault::Person => state.person = true,
         }
     }
 
@@ -318,34 +398,33 @@ impl StepHook for Watcher {
 
 impl Watcher {
     fn draw(&self, step: &'static str) -> Option<Fault> {
-        let _ = &self.clock;
-        if step.starts_with("journal.") {
-            return None;
-        }
         let phase = Phase::of(step);
         let mut state = self.chaos.lock();
         if state.left == 0 {
             return None;
         }
+        let Some(phase) = phase else {
+            // Not counted, since it belongs to no phase.
+            let chance = if step.starts_with("journal.") { CRASH_AT_COMMIT_CHANCE } else { CRASH_CHANCE };
+            return state.random.chance(chance).then_some(Fault::Crash);
+        };
         // Steps of the later phases are fewer: faults must find them as well.
         let chance = match phase {
-            Some(Phase::Complete) => state.chance * 6.0,
-            Some(Phase::Register) => state.chance * 4.0,
+            _ if self.is_server => CRASH_CHANCE,
+            Phase::Complete => state.chance * 6.0,
+            Phase::Register => state.chance * 4.0,
             _ => state.chance,
         };
         if !state.random.chance(chance) {
             return None;
         }
-        let fault = if self.is_server || phase.is_none() {
-            // Only death makes sense here; it is not counted, for it belongs to no phase.
-            return (state.random.chance(0.3) && !self.is_server).then_some(Fault::Crash);
+        let fault = if self.is_server {
+            Fault::ServerCrash
         } else {
             Fault::ALL[usize::try_from(state.random.below(Fault::ALL.len() as u64)).unwrap_or(0)]
         };
-        if let Some(phase) = phase {
-            *state.table.0.entry((fault, phase)).or_default() += 1;
-            state.left -= 1;
-        }
+        *state.table.0.entry((fault, phase)).or_default() += 1;
+        state.left -= 1;
         Some(fault)
     }
 }

@@ -212,6 +212,12 @@ impl std::fmt::Debug for SimDisk {
     }
 }
 
+impl ProcessId {
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl std::fmt::Display for ProcessId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "process {}", self.0)

@@ -10,7 +10,9 @@ mod chaos;
 mod clock;
 mod disk;
 mod network;
+mod sabotage;
 mod seed;
+mod tap;
 mod vfs;
 pub mod world;
 
@@ -18,6 +20,7 @@ pub use self::{
     chaos::{Chaos, Fault, FaultTable, Phase},
     clock::SimClock,
     disk::{Op, ProcessId, SimDisk},
+    sabotage::{Catalogued, sabotages},
     seed::{Seed, SeededRandom},
     vfs::SimVfs,
 };

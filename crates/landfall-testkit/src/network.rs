@@ -1,8 +1,7 @@
 //! The wire between a device and a server, and what can happen on it.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +14,11 @@ use landfall_transport::{Body, Carrier, Loss};
 use tokio::task::JoinSet;
 use tower_service::Service as _;
 
-use crate::chaos::{Chaos, NetworkFault};
+use crate::{
+    ProcessId,
+    chaos::{Chaos, NetworkFault},
+    tap::Tap,
+};
 
 /// A server that can be killed and started again while requests are under way.
 #[derive(Default)]
@@ -27,50 +30,41 @@ pub(crate) struct Port {
 
 impl Port {
     pub(crate) fn listen(&self, router: Router) {
-        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some(router);
+        *lock(&self.listening) = Some(router);
     }
 
     pub(crate) fn close(&self) {
-        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = JoinSet::new();
+        *lock(&self.listening) = None;
+        *lock(&self.running) = JoinSet::new();
     }
 
     fn router(&self) -> Option<Router> {
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.listening).clone()
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut running = lock(&self.running);
+        while running.try_join_next().is_some() {}
+        running.spawn(work);
     }
 }
 
-/// Carries requests to a port, with faults.
+/// Where a wire leads.
+pub(crate) enum Route {
+    /// To a server of its own process.
+    Port(Arc<Port>),
+    /// To a router in the sender's process: it dies with the sender, in the middle of a request.
+    Own(Router),
+}
+
+/// Carries one process's requests, with faults.
 pub(crate) struct Wire {
-    pub(crate) port: Arc<Port>,
+    pub(crate) route: Route,
     pub(crate) chaos: Arc<Chaos>,
     pub(crate) tap: Arc<Tap>,
-}
-
-/// Sees what passes a wire.
-#[derive(Default)]
-pub(crate) struct Tap {
-    /// Bytes of each part that were sent, whether or not they arrived, by object key and part number.
-    parts: Mutex<BTreeMap<(String, u32), Vec<Vec<u8>>>>,
-}
-
-impl Tap {
-    fn saw(&self, path: &str, body: &[u8]) {
-        let mut words = path.trim_start_matches('/').split('/');
-        let (Some("blobs"), Some(_), Some(key), Some(number)) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
-            return;
-        };
-        let Ok(number) = number.parse() else { return };
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.entry((key.to_owned(), number)).or_default().push(body.to_vec());
-    }
-
-    /// Everything that was sent, by object key and part number.
-    pub(crate) fn parts(&self) -> BTreeMap<(String, u32), Vec<Vec<u8>>> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
+    /// Who sends.
+    pub(crate) process: ProcessId,
+    pub(crate) home: usize,
 }
 
 impl Carrier for Wire {
@@ -89,45 +83,68 @@ impl Carrier for Wire {
             let latency = Duration::from_millis(1 + self.chaos.below(20));
             tokio::time::sleep(latency).await;
             let (head, body) = request.into_parts();
-            let body = collect(body).await?;
-            if is_put {
-                self.tap.saw(head.uri.path(), &body);
+            let body = body.collect().await.map_err(Loss::BodyFailed)?.to_bytes();
+            let request = Request::from_parts(head, body);
+            self.tap.sent(self.home, self.process, &request);
+            match fault {
+                Some(NetworkFault::Duplicate) => drop(self.deliver(request.clone()).await),
+                Some(NetworkFault::Echo) => self.echo(request.clone()),
+                _ => {}
             }
-            if fault == Some(NetworkFault::Duplicate) {
-                let copy = Request::from_parts(head.clone(), body.clone());
-                let _ = self.deliver(copy).await;
+            let asked = request.uri().clone();
+            let method = request.method().clone();
+            let answer = self.deliver(request).await;
+            if let Ok(answer) = &answer {
+                self.tap.answered(&method, &asked, answer);
             }
-            let answer = self.deliver(Request::from_parts(head, body)).await;
             match fault {
                 Some(NetworkFault::LoseAnswer) => return Err(Loss::NoAnswer("the connection broke".to_owned())),
                 Some(NetworkFault::Late) => tokio::time::sleep(Duration::from_secs(5 + self.chaos.below(20))).await,
                 _ => tokio::time::sleep(latency).await,
             }
-            answer
+            if let Ok(answer) = &answer {
+                self.tap.heard(&method, &asked, answer);
+            }
+            answer.map(|answer| answer.map(landfall_transport::whole))
         })
     }
 }
 
 impl Wire {
-    /// Hands a request to the server. It is carried out to its end even if whoever asked is gone.
-    async fn deliver(&self, request: Request<Bytes>) -> Result<Response<Body>, Loss> {
-        let Some(mut router) = self.port.router() else { return Err(Loss::NotSent("connection refused".to_owned())) };
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        let work = async move {
-            let Ok(response) = router.call(request.map(AxumBody::from)).await;
-            let (head, body) = response.into_parts();
-            let body = body.collect().await.map(http_body_util::Collected::to_bytes);
-            let _ = reply.send((head, body));
+    /// Hands a request to the server. It is carried out to its end even if whoever asked is gone, unless the server is in
+    /// the same process.
+    async fn deliver(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Loss> {
+        let port = match &self.route {
+            Route::Port(port) => port,
+            Route::Own(router) => return call(router.clone(), request).await,
         };
-        self.port.running.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
-        match answer.await {
-            Ok((head, Ok(body))) => Ok(Response::from_parts(head, landfall_transport::whole(body))),
-            Ok((_, Err(error))) => Err(Loss::NoAnswer(error.to_string())),
-            Err(_) => Err(Loss::NoAnswer("the server died".to_owned())),
-        }
+        let Some(router) = port.router() else { return Err(Loss::NotSent("connection refused".to_owned())) };
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        port.spawn(async move {
+            let _ = reply.send(call(router, request).await);
+        });
+        answer.await.unwrap_or_else(|_| Err(Loss::NoAnswer("the server died".to_owned())))
+    }
+
+    /// Lets a copy of the request arrive long after the first has been answered.
+    fn echo(&self, request: Request<Bytes>) {
+        let Route::Port(port) = &self.route else { return };
+        let Some(router) = port.router() else { return };
+        let after = Duration::from_millis(500 + self.chaos.below(20_000));
+        port.spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = call(router, request).await;
+        });
     }
 }
 
-async fn collect(body: Body) -> Result<Bytes, Loss> {
-    Ok(body.collect().await.map_err(Loss::BodyFailed)?.to_bytes())
+async fn call(mut router: Router, request: Request<Bytes>) -> Result<Response<Bytes>, Loss> {
+    let Ok(response) = router.call(request.map(AxumBody::from)).await;
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.map_err(|error| Loss::NoAnswer(error.to_string()))?;
+    Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,15 @@
-//! A device, a vault, and everything that can go wrong between them, from one seed.
+//! Devices, a vault, and everything that can go wrong between them, from one seed.
 //!
 //! The engine, the journal's SQLite and the server's router are the real ones. Clock, disks, network and power switch
 //! are simulated. One number decides everything that happens: two runs of one seed give one trace.
+//!
+//! A world has one *home* or two over one vault, and one to three *workers* at once, each a process that scans, uploads
+//! and ends. The vault is behind a server of its own on a machine of its own, or every worker brings its own router to
+//! the folder, as the command line does. A *storm* is workers under faults; storms follow each other until enough has gone wrong.
+//! Then the world is left in peace, has to settle, and is looked at from outside.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
@@ -28,13 +33,16 @@ use crate::{
     ProcessId, Seed, SeededRandom, SimClock, SimDisk, SimVfs,
     audit::audit,
     chaos::{Chaos, Crash, FaultTable, Watcher},
-    network::{Port, Tap, Wire},
+    network::{Port, Route, Wire},
+    tap::{Tap, Witness},
 };
 
 /// Length of a chunk of plaintext in simulated worlds.
 pub const CHUNK: u32 = 1024;
-const PHOTOS: &str = "/photos";
-const HOME: &str = "/home";
+/// Length of every sealed thumbnail: no decoder gets far with these sources, so each has the placeholder.
+pub(crate) const THUMBNAIL_SEALED: u64 = 262;
+/// Files of a world at most.
+const FILES_MAX: usize = 12;
 const VAULT: &str = "/vault";
 /// Longer than this, in simulated time, and a world that is left in peace has not settled.
 const SETTLE_WITHIN: Duration = Duration::from_secs(3600);
@@ -46,11 +54,13 @@ pub struct WorldOptions {
     pub faults: u32,
     /// Safety measure to take away.
     pub sabotage: Option<Sabotage>,
+    /// Keep what happened, to be read.
+    pub history: bool,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { faults: 20, sabotage: None }
+        Self { faults: 20, sabotage: None, history: false }
     }
 }
 
@@ -61,11 +71,17 @@ pub struct Outcome {
     pub complaints: Vec<String>,
     /// Faults by phase.
     pub table: FaultTable,
-    /// Files, parts and workers of this world.
+    /// Files at the end.
     pub files: usize,
+    /// Workers at once.
+    pub workers: usize,
+    /// Homes over the one vault.
+    pub homes: usize,
+    /// Every worker brought its own router to the vault's folder.
+    pub is_embedded: bool,
     /// The same for two runs of one seed.
     pub trace: u64,
-    /// The last steps, for whoever has to understand a complaint.
+    /// What happened, if [`WorldOptions::history`] asks for it.
     pub history: Vec<String>,
 }
 
@@ -84,22 +100,37 @@ pub(crate) struct Source {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// A home and the folder it backs up.
+pub(crate) struct Home {
+    pub(crate) path: PathBuf,
+    pub(crate) photos: PathBuf,
+    /// When somebody lets paused items go on.
+    unpause_at: Option<tokio::time::Instant>,
+}
+
 pub(crate) struct World {
     random: SeededRandom,
     pub(crate) clock: Arc<SimClock>,
-    /// The device: sources and home.
+    /// The device: sources and homes.
     pub(crate) device: Arc<SimDisk>,
-    /// The vault's machine.
+    /// The vault's machine; the device itself if the vault is embedded.
     pub(crate) store: Arc<SimDisk>,
     pub(crate) chaos: Arc<Chaos>,
     pub(crate) tap: Arc<Tap>,
+    pub(crate) homes: Vec<Home>,
+    is_embedded: bool,
     port: Arc<Port>,
     server: Option<ServerProcess>,
     token: Option<Token>,
     pub(crate) sources: BTreeMap<PathBuf, Source>,
+    /// Lengths of contents that were ever at a path.
+    pub(crate) lengths: BTreeMap<PathBuf, BTreeSet<usize>>,
+    /// How many contents of a length there ever were.
+    pub(crate) contents: BTreeMap<usize, usize>,
+    /// How often somebody removed contents from the vault.
+    pub(crate) removals: usize,
     workers: usize,
     made: u64,
-    sabotage: Option<Sabotage>,
 }
 
 struct ServerProcess {
@@ -108,43 +139,63 @@ struct ServerProcess {
     server: Option<Server>,
 }
 
+/// What a person does to the queue or to the vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errand {
+    /// Cancels an unfinished item.
+    Cancel(u64),
+    /// Pauses an unfinished item, or all.
+    Pause(Option<u64>),
+    /// Has blocked items tried again, and lets paused ones go on.
+    GoOn,
+    /// Removes a content from the vault.
+    Remove(u64),
+}
+
+/// Making a world, and what is in it.
 impl World {
     async fn new(seed: u64, options: &WorldOptions) -> Self {
         let seed = Seed(seed);
         let random = seed.fork("world").random();
         let clock = Arc::new(SimClock::new(1_700_000_000_000));
-        let items = 2 + random.below(11);
-        let chaos = Chaos::new(seed.fork("chaos").random(), options.faults, 0.1, options.sabotage);
+        let items = 2 + below(&random, FILES_MAX - 1);
+        let workers = 1 + below(&random, 3);
+        let is_embedded = random.chance(0.3);
+        let home_count = if random.chance(0.25) { 2 } else { 1 };
+        let chaos =
+            Chaos::new(seed.fork("chaos").random(), options.faults, FAULT_CHANCE, options.sabotage, options.history);
+        let device = SimDisk::new(Arc::clone(&clock));
+        let names = [("/home", "/photos"), ("/second-home", "/camera")];
+        let homes = names.into_iter().take(home_count).map(|(path, photos)| Home {
+            path: path.into(),
+            photos: photos.into(),
+            unpause_at: None,
+        });
         let mut world = Self {
-            workers: 1 + usize::try_from(random.below(3)).unwrap_or(0),
-            random,
-            device: SimDisk::new(Arc::clone(&clock)),
-            store: SimDisk::new(Arc::clone(&clock)),
+            homes: homes.collect(),
+            store: if is_embedded { Arc::clone(&device) } else { SimDisk::new(Arc::clone(&clock)) },
+            device,
             clock,
             chaos,
             tap: Arc::default(),
+            is_embedded,
             port: Arc::default(),
             server: None,
             token: None,
             sources: BTreeMap::new(),
+            lengths: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            removals: 0,
+            workers: workers.max(home_count),
             made: 0,
-            sabotage: options.sabotage,
+            random,
         };
-        world.device.put_dir(PHOTOS).expect("a fresh disk has room");
         world.store.put_dir(VAULT).expect("a fresh disk has room");
-        // One of several parts, one duplicate, the rest as it comes.
-        world.add_source(9 * usize::try_from(CHUNK).unwrap_or(0) + 17);
-        let first = world.sources.values().next().map(|source| source.bytes.clone()).unwrap_or_default();
-        world.put_source("twin.jpg", first);
-        for _ in 2..items {
-            let length = match world.random.below(4) {
-                0 => 4 + world.random.below(60),
-                1 => 4 + world.random.below(u64::from(CHUNK)),
-                2 => u64::from(CHUNK) * (1 + world.random.below(6)),
-                _ => 4 + world.random.below(u64::from(CHUNK) * 12),
-            };
-            world.add_source(usize::try_from(length).unwrap_or(0));
+        for home in &world.homes {
+            world.device.put_dir(&home.photos).expect("a fresh disk has room");
+            world.tap.watch(&world.device, &home.path, world.random.fork("tap"), &world.chaos);
         }
+        world.first_sources(items);
         world.device.settle();
         // Nobody has just written these.
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -152,16 +203,43 @@ impl World {
         world
     }
 
-    fn add_source(&mut self, length: usize) {
-        self.made += 1;
-        let name = format!("IMG_{:04}.jpg", self.made);
-        let bytes = self.fresh_bytes(length);
-        self.put_source(&name, bytes);
+    /// One of several parts, one duplicate, the rest as it comes.
+    fn first_sources(&mut self, items: usize) {
+        let first = self.fresh_bytes(9 * CHUNK as usize + 17);
+        let twin_home = self.homes.len() - 1;
+        self.put_source(0, "first.jpg", first.clone());
+        self.put_source(twin_home, "twin.jpg", first);
+        for number in 2..items {
+            let length = match self.random.below(4) {
+                0 => 12 + below(&self.random, 60),
+                1 => 12 + below(&self.random, CHUNK as usize),
+                2 => CHUNK as usize * (1 + below(&self.random, 6)),
+                _ => 12 + below(&self.random, CHUNK as usize * 12),
+            };
+            let bytes = self.fresh_bytes(length);
+            let home = number % self.homes.len();
+            if self.homes.len() > 1 && self.random.chance(0.4) && self.sources.len() + 1 < FILES_MAX {
+                self.put_source(1 - home, &format!("both-{number}.jpg"), bytes.clone());
+            }
+            if self.sources.len() < FILES_MAX {
+                self.put_source(home, &format!("IMG_{number:04}.jpg"), bytes);
+            }
+        }
     }
 
+    /// A content that never was, of a length that none had before, at least this long.
     fn fresh_bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut length = length.max(12);
+        while self.contents.contains_key(&length) || sealed(length) == THUMBNAIL_SEALED {
+            length += 1;
+        }
+        self.bytes_of_length(length)
+    }
+
+    fn bytes_of_length(&mut self, length: usize) -> Vec<u8> {
         self.made += 1;
-        let mut bytes = vec![0; length.max(12)];
+        *self.contents.entry(length).or_default() += 1;
+        let mut bytes = vec![0; length];
         landfall_env::Random::fill(&self.random, &mut bytes);
         // What a scan takes for a JPEG, and no decoder gets far with.
         bytes[..4].copy_from_slice(&[0xff, 0xd8, 0xff, 0xe0]);
@@ -169,24 +247,98 @@ impl World {
         bytes
     }
 
-    fn put_source(&mut self, name: &str, bytes: Vec<u8>) {
-        let path = Path::new(PHOTOS).join(name);
+    fn put_source(&mut self, home: usize, name: &str, bytes: Vec<u8>) {
+        let path = self.homes[home].photos.join(name);
+        self.write_source(path, bytes);
+    }
+
+    fn write_source(&mut self, path: PathBuf, bytes: Vec<u8>) {
         // Whoever writes here cleared the room for it.
         self.device.set_free(u64::MAX);
         self.device.put(&path, &bytes).expect("the outside world writes whatever the engine does");
+        self.lengths.entry(path.clone()).or_default().insert(bytes.len());
         self.sources.insert(path.clone(), Source { path, bytes });
     }
 
-    async fn start_server(&mut self) {
-        let process = self.store.spawn();
-        let vfs = SimVfs::register(&self.store, process, self.random.fork("server-vfs"));
-        let env = self.env(&self.store, process, true);
-        let config = ServerConfig {
+    /// More to do: another file, or another content in one that is there.
+    fn add_work(&mut self) {
+        if self.sources.len() >= FILES_MAX {
+            return self.change_source();
+        }
+        let length = 12 + below(&self.random, CHUNK as usize * 8);
+        let bytes = self.fresh_bytes(length);
+        let home = below(&self.random, self.homes.len());
+        self.put_source(home, &format!("IMG_{:04}.jpg", 100 + self.made), bytes);
+    }
+
+    /// Somebody saves a file again: with another content, with as many other bytes in place, or as it was.
+    fn change_source(&mut self) {
+        let paths: Vec<PathBuf> = self.sources.keys().cloned().collect();
+        let path = paths[below(&self.random, paths.len())].clone();
+        let bytes = match self.random.below(4) {
+            0 | 1 => {
+                let length = 12 + below(&self.random, CHUNK as usize * 6);
+                self.fresh_bytes(length)
+            }
+            2 => self.bytes_of_length(self.sources[&path].bytes.len()),
+            _ => self.sources[&path].bytes.clone(),
+        };
+        self.write_source(path, bytes);
+    }
+
+    /// What somebody else wrote is durable, whatever happens to the device.
+    fn restore_sources(&self) {
+        self.device.set_free(u64::MAX);
+        for source in self.sources.values() {
+            if self.device.read(&source.path).ok().as_deref() != Some(&source.bytes[..]) {
+                self.device
+                    .put(&source.path, &source.bytes)
+                    .expect("the outside world writes whatever the engine does");
+            }
+        }
+    }
+}
+
+/// Processes.
+impl World {
+    fn env(&self, disk: &Arc<SimDisk>, process: ProcessId, is_server: bool) -> Env {
+        let hook = Watcher { chaos: Arc::clone(&self.chaos), process, disk: Arc::clone(disk), is_server };
+        Env {
+            files: disk.process(process),
+            clock: Arc::clone(&self.clock) as Arc<dyn landfall_env::Clock>,
+            random: Arc::new(self.random.fork(&format!("{process}{is_server}"))),
+            blocking: Blocking::Inline,
+            steps: Steps::with_hook(Arc::new(hook)),
+        }
+    }
+
+    fn settings(&self, home: &Path, vfs: &str) -> Settings {
+        Settings {
+            vfs: Some(vfs.to_owned()),
+            limits: ClassLimits { total: 3, video: 2 },
+            chunk_len: ChunkLen::new(CHUNK).expect("1 KiB is a length"),
+            chunks_per_part: 2,
+            memory_bytes: 64 << 10,
+            ..Settings::new(home)
+        }
+    }
+
+    fn server_config(vfs: &SimVfs) -> ServerConfig {
+        ServerConfig {
             grant_ttl: Duration::from_secs(20),
             sqlite_vfs: Some(vfs.name().to_owned()),
             ..ServerConfig::new(VAULT)
-        };
-        let opened = AssertUnwindSafe(Server::open(config, env)).catch_unwind().await;
+        }
+    }
+
+    async fn start_server(&mut self) {
+        if self.is_embedded {
+            return;
+        }
+        let process = self.store.spawn();
+        let vfs = SimVfs::register(&self.store, process, self.random.fork("server-vfs"));
+        let env = self.env(&self.store, process, true);
+        let opened = AssertUnwindSafe(Server::open(Self::server_config(&vfs), env)).catch_unwind().await;
         let server = match opened {
             Ok(Ok(server)) => Some(server),
             // A disk that is full, a step it died at: it is started again later.
@@ -211,69 +363,139 @@ impl World {
         }
     }
 
-    fn env(&self, disk: &Arc<SimDisk>, process: ProcessId, is_server: bool) -> Env {
-        let hook = Watcher {
-            chaos: Arc::clone(&self.chaos),
-            process,
-            disk: Arc::clone(disk),
-            clock: Arc::clone(&self.clock),
-            is_server,
-        };
-        Env {
-            files: disk.process(process),
-            clock: Arc::clone(&self.clock) as Arc<dyn landfall_env::Clock>,
-            random: Arc::new(self.random.fork(&format!("{process:?}{is_server}"))),
-            blocking: Blocking::Inline,
-            steps: Steps::with_hook(Arc::new(hook)),
+    async fn mend_server(&mut self) {
+        let lives = |server: &ServerProcess| server.server.is_some() && self.store.is_alive(server.process);
+        if !self.server.as_ref().is_some_and(lives) {
+            self.kill_server();
+            self.start_server().await;
         }
     }
 
-    fn settings(&self, home: &str, vfs: &str) -> Settings {
-        Settings {
-            vfs: Some(vfs.to_owned()),
-            limits: ClassLimits { total: 3, video: 2 },
-            chunk_len: ChunkLen::new(CHUNK).expect("1 KiB is a length"),
-            chunks_per_part: 2,
-            memory_bytes: 64 << 10,
-            ..Settings::new(home)
+    /// The vault as a process sees it.
+    fn reach(&self, process: ProcessId, home: usize, vfs: &SimVfs) -> Reach {
+        Reach {
+            embedded: self.is_embedded.then(|| (Self::server_config(vfs), self.env(&self.device, process, true))),
+            token: self.token.clone(),
+            port: Arc::clone(&self.port),
+            chaos: Arc::clone(&self.chaos),
+            tap: Arc::clone(&self.tap),
+            process,
+            home,
         }
+    }
+
+    fn start<F: Future<Output = Result<(), String>> + Send + 'static>(
+        &self,
+        process: ProcessId,
+        vfs: SimVfs,
+        work: F,
+    ) -> Worker {
+        let stoppable = Stoppable { work: Box::pin(work), chaos: Arc::clone(&self.chaos), process, pause: None };
+        Worker { process, task: tokio::spawn(stoppable), _vfs: vfs }
     }
 
     /// A process that takes everything in charge and works until nothing is left.
-    fn worker(&self) -> Worker {
+    fn worker(&self, home: usize) -> Worker {
         let process = self.device.spawn();
         let vfs = SimVfs::register(&self.device, process, self.random.fork("worker-vfs"));
-        let settings = self.settings(HOME, vfs.name());
+        let settings = self.settings(&self.homes[home].path, vfs.name());
         let env = self.env(&self.device, process, false);
-        let vault = self.vault();
-        let token = self.token.clone();
-        let frozen_chaos = Arc::clone(&self.chaos);
-        let work = async move {
-            let Some(token) = token else { return Err("no account yet".to_owned()) };
+        let reach = self.reach(process, home, &vfs);
+        let roots = [self.homes[home].photos.clone()];
+        let witness = Arc::new(Witness { tap: Arc::clone(&self.tap), home });
+        self.start(process, vfs, async move {
+            let (vault, _server) = reach.vault().await?;
             let engine = Engine::open(settings, env).await.map_err(|error| format!("open: {error}"))?;
-            let session = open_session(&engine, &vault(token)).await?;
+            let session = open_session(&engine, &vault).await?;
             let id = engine.destination("default").await.map_err(|error| error.to_string())?.id;
             recipe::learn(&engine, &session, &Silent).await.map_err(|error| format!("learn: {error}"))?;
-            let roots = [PathBuf::from(PHOTOS)];
             let scanned = recipe::scan(&engine, Some(&session), id, &roots, &ScanOptions::default()).await;
             scanned.map_err(|error| format!("scan: {error}"))?;
             let options = RunOptions { patience: Some(Duration::from_secs(120)), ..RunOptions::default() };
-            let report =
-                engine.run(&session, options, Arc::new(Silent)).await.map_err(|error| format!("run: {error}"))?;
+            let report = engine.run(&session, options, witness).await.map_err(|error| format!("run: {error}"))?;
             match report.end {
                 RunEnd::Drained => Ok(()),
                 other => Err(format!("{other:?}")),
             }
+        })
+    }
+
+    /// A process that somebody starts to change the queue, or the vault.
+    fn errand(&self, home: usize, errand: Errand) -> Worker {
+        let process = self.device.spawn();
+        self.chaos.note(|| format!("{process}: {errand:?} in home {home}"));
+        let vfs = SimVfs::register(&self.device, process, self.random.fork("errand-vfs"));
+        let settings = self.settings(&self.homes[home].path, vfs.name());
+        let env = self.env(&self.device, process, false);
+        let reach = self.reach(process, home, &vfs);
+        self.start(process, vfs, async move {
+            let engine = Engine::open(settings, env).await.map_err(|error| format!("open: {error}"))?;
+            run_errand(&engine, reach, errand).await
+        })
+    }
+}
+
+async fn run_errand(engine: &Engine, reach: Reach, errand: Errand) -> Result<(), String> {
+    let failed = |error: landfall::Error| error.to_string();
+    let choose = |number: u64, count: usize| usize::try_from(number % count.max(1) as u64).unwrap_or(0);
+    match errand {
+        Errand::Cancel(number) => {
+            let items = engine.items(None, 100).await.map_err(failed)?;
+            let Some(item) = items.get(choose(number, items.len())) else { return Ok(()) };
+            engine.cancel(vec![item.id]).await.map_err(failed)?;
+        }
+        Errand::Pause(None) => drop(engine.pause(None).await.map_err(failed)?),
+        Errand::Pause(Some(number)) => {
+            let items = engine.items(None, 100).await.map_err(failed)?;
+            let Some(item) = items.get(choose(number, items.len())) else { return Ok(()) };
+            engine.pause(Some(vec![item.id])).await.map_err(failed)?;
+        }
+        Errand::GoOn => {
+            engine.unpause(None).await.map_err(failed)?;
+            engine.retry(None).await.map_err(failed)?;
+        }
+        Errand::Remove(number) => {
+            let (vault, _server) = reach.vault().await?;
+            let session = open_session(engine, &vault).await?;
+            // The vault counts from 1. Without such a content nothing is removed.
+            let id = 1 + i64::try_from(number % 16).unwrap_or(0);
+            recipe::remove(engine, &session, &[id]).await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// How a process comes to the vault.
+struct Reach {
+    embedded: Option<(ServerConfig, Env)>,
+    token: Option<Token>,
+    port: Arc<Port>,
+    chaos: Arc<Chaos>,
+    tap: Arc<Tap>,
+    process: ProcessId,
+    home: usize,
+}
+
+impl Reach {
+    /// The vault, and the server that must live as long as it is used.
+    async fn vault(self) -> Result<(Vault, Option<Server>), String> {
+        let Self { embedded, token, port, chaos, tap, process, home } = self;
+        let (route, token, server) = match embedded {
+            None => (Route::Port(port), token.ok_or("no account yet")?, None),
+            Some((config, env)) => {
+                let server = Server::open(config, env).await.map_err(|error| format!("vault: {error}"))?;
+                let token = server.embedded_token(None).await.map_err(|error| format!("account: {error}"))?;
+                let token = Token::new(token.as_str()).map_err(|error| format!("{error:?}"))?;
+                (Route::Own(server.router()), token, Some(server))
+            }
         };
-        let stoppable = Stoppable { work: Box::pin(work), chaos: frozen_chaos, process, pause: None };
-        Worker { process, task: tokio::spawn(stoppable), _vfs: vfs }
+        let wire = Wire { route, chaos, tap, process, home };
+        Ok((Vault::new(Arc::new(wire), Origin::in_process(), token), server))
     }
+}
 
-    fn vault(&self) -> impl FnOnce(Token) -> Vault + Send + use<> {
-        let wire = Wire { port: Arc::clone(&self.port), chaos: Arc::clone(&self.chaos), tap: Arc::clone(&self.tap) };
-        move |token| Vault::new(Arc::new(wire), Origin::in_process(), token)
-    }
-
+/// The course of things.
+impl World {
     async fn live(&mut self) -> Outcome {
         let mut complaints = Vec::new();
         let mut restarts = 0;
@@ -281,9 +503,8 @@ impl World {
             restarts += 1;
             self.storm().await;
             if self.chaos.state_left() > 0 {
-                // All is done and not enough went wrong: more work.
-                let length = 4 + self.random.below(u64::from(CHUNK) * 8);
-                self.add_source(usize::try_from(length).unwrap_or(0));
+                // All is done and not enough went wrong.
+                self.add_work();
                 tokio::time::sleep(Duration::from_secs(5)).await;
             }
         }
@@ -294,200 +515,231 @@ impl World {
             Ok(Err(error)) => complaints.push(format!("it does not settle: {error}")),
             Err(_) => complaints.push("it does not settle within an hour".to_owned()),
         }
-        let panics = self.chaos.trace().into_iter().filter(|line| line.ends_with("PANICKED"));
-        complaints.extend(panics);
         self.kill_server();
+        self.tap.let_go();
+        let robbed = self.chaos.robbed().into_iter();
+        complaints.extend(robbed.map(|process| format!("items were taken from {process}, which lived and went on")));
+        complaints.extend(self.tap.seen().complaints.iter().cloned());
         Outcome {
             complaints,
             table,
             files: self.sources.len(),
+            workers: self.workers,
+            homes: self.homes.len(),
+            is_embedded: self.is_embedded,
             trace: self.chaos.trace_hash() ^ self.device.trace() ^ self.store.trace().rotate_left(1),
-            history: self.chaos.trace(),
+            history: self.chaos.history(),
         }
     }
 
     /// Some workers at once, until all have ended one way or another, while faults strike.
     async fn storm(&mut self) {
-        if self.server.as_ref().is_none_or(|server| server.server.is_none()) {
-            self.kill_server();
-            self.start_server().await;
-        }
-        let mut workers: Vec<Worker> = (0..self.workers).map(|_| self.worker()).collect();
+        self.mend_server().await;
+        let mut workers: Vec<Worker> = (0..self.workers).map(|number| self.worker(number % self.homes.len())).collect();
         let deadline = tokio::time::Instant::now() + SETTLE_WITHIN;
         let mut full_until: Option<tokio::time::Instant> = None;
         while !workers.is_empty() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            let pending = self.chaos.take_pending();
-            if let Some(pause) = pending.disk_full_ms {
-                let disk = if self.random.chance(0.5) { &self.device } else { &self.store };
-                disk.set_free(0);
-                full_until = Some(tokio::time::Instant::now() + Duration::from_millis(pause));
-            }
-            if full_until.is_some_and(|until| until <= tokio::time::Instant::now()) {
-                full_until = None;
-                self.device.set_free(u64::MAX);
-                self.store.set_free(u64::MAX);
-            }
-            if pending.clock_jump {
-                let jumps = [-3_600_000, 0, 3_600_000];
-                let jump = jumps[usize::try_from(self.random.below(3)).unwrap_or(0)];
-                self.clock.set_jump_ms(jump);
-            }
-            if pending.source_change {
-                self.change_source();
-            }
-            if pending.power_cut {
-                if self.random.chance(0.5) {
-                    self.kill_server();
-                    self.store.power_cut(&self.random);
-                } else {
-                    for worker in &workers {
-                        self.device.kill(worker.process);
-                        worker.task.abort();
-                    }
-                    self.device.power_cut(&self.random);
-                    self.restore_sources();
-                }
-            }
-            if pending.server_crash {
-                self.kill_server();
-            }
-            if self.server.as_ref().is_none_or(|server| server.server.is_none() || !self.store.is_alive(server.process))
-            {
-                self.kill_server();
-                self.start_server().await;
-            }
-            let mut alive = Vec::new();
-            for worker in workers {
-                if worker.task.is_finished() {
-                    self.device.kill(worker.process);
-                    match worker.task.await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => self.chaos.note(|| format!("{:?} ended: {error}", worker.process)),
-                        Err(error) => {
-                            if error.is_panic() && !error_is_crash(error) {
-                                self.chaos.note(|| format!("{:?} PANICKED", worker.process));
-                            }
-                        }
-                    }
-                } else {
-                    alive.push(worker);
-                }
-            }
-            workers = alive;
+            self.strike(&mut workers, &mut full_until);
+            self.mend_server().await;
+            workers = self.reap(workers).await;
         }
         for worker in workers {
             self.device.kill(worker.process);
             worker.task.abort();
             let _ = worker.task.await;
         }
+        self.tap.let_go();
         self.device.set_free(u64::MAX);
         self.store.set_free(u64::MAX);
     }
 
-    fn change_source(&mut self) {
-        let paths: Vec<PathBuf> = self.sources.keys().cloned().collect();
-        let at = usize::try_from(self.random.below(paths.len() as u64)).unwrap_or(0);
-        let length = 12 + usize::try_from(self.random.below(u64::from(CHUNK) * 6)).unwrap_or(0);
-        let bytes = self.fresh_bytes(length);
-        let name = paths[at].file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.put_source(&name, bytes);
-    }
-
-    /// What somebody else wrote is durable, whatever happens to the device.
-    fn restore_sources(&self) {
-        self.device.set_free(u64::MAX);
-        for source in self.sources.values() {
-            if self.device.read(&source.path).ok().as_deref() != Some(&source.bytes[..]) {
-                self.device
-                    .put(&source.path, &source.bytes)
-                    .expect("the outside world writes whatever the engine does");
+    /// Carries out what the seed has decided.
+    fn strike(&mut self, workers: &mut Vec<Worker>, full_until: &mut Option<tokio::time::Instant>) {
+        let now = tokio::time::Instant::now();
+        let pending = self.chaos.take_pending();
+        if let Some(pause) = pending.disk_full_ms {
+            let disk = if self.random.chance(0.5) { &self.device } else { &self.store };
+            disk.set_free(0);
+            *full_until = Some(now + Duration::from_millis(pause));
+        }
+        if full_until.is_some_and(|until| until <= now) {
+            *full_until = None;
+            self.device.set_free(u64::MAX);
+            self.store.set_free(u64::MAX);
+        }
+        if pending.clock_jump {
+            let jumps = [-3_600_000, 0, 3_600_000];
+            self.clock.set_jump_ms(jumps[below(&self.random, 3)]);
+        }
+        if pending.source_change {
+            self.change_source();
+        }
+        if pending.person {
+            let errand = self.person();
+            workers.push(errand);
+        }
+        for home in 0..self.homes.len() {
+            if self.homes[home].unpause_at.is_some_and(|at| at <= now) {
+                self.homes[home].unpause_at = None;
+                workers.push(self.errand(home, Errand::GoOn));
             }
         }
+        if pending.power_cut {
+            if !self.is_embedded && self.random.chance(0.5) {
+                self.kill_server();
+                self.store.power_cut(&self.random);
+            } else {
+                self.tap.let_go();
+                for worker in workers.iter() {
+                    self.device.kill(worker.process);
+                    worker.task.abort();
+                }
+                self.device.power_cut(&self.random);
+                self.restore_sources();
+            }
+        }
+        if pending.server_crash {
+            self.kill_server();
+            if self.is_embedded && !workers.is_empty() {
+                let worker = &workers[below(&self.random, workers.len())];
+                self.device.kill(worker.process);
+                worker.task.abort();
+            }
+        }
+    }
+
+    fn person(&mut self) -> Worker {
+        let home = below(&self.random, self.homes.len());
+        let number = self.random.next_u64();
+        let errand = match self.random.below(6) {
+            0 => Errand::Cancel(number),
+            1 => Errand::Pause(None),
+            2 => Errand::Pause(Some(number)),
+            3 => Errand::GoOn,
+            _ => Errand::Remove(number),
+        };
+        match errand {
+            Errand::Pause(_) => {
+                let pause = Duration::from_millis(2_000 + self.random.below(10_000));
+                self.homes[home].unpause_at = Some(tokio::time::Instant::now() + pause);
+            }
+            Errand::Remove(_) => self.removals += 1,
+            Errand::Cancel(_) | Errand::GoOn => {}
+        }
+        self.errand(home, errand)
+    }
+
+    /// Sees off the processes that have ended.
+    async fn reap(&self, workers: Vec<Worker>) -> Vec<Worker> {
+        let mut alive = Vec::new();
+        for worker in workers {
+            if !worker.task.is_finished() {
+                alive.push(worker);
+                continue;
+            }
+            self.tap.let_go();
+            self.device.kill(worker.process);
+            match worker.task.await {
+                Ok(Ok(())) => self.chaos.note(|| format!("{} ended", worker.process)),
+                Ok(Err(error)) => self.chaos.note(|| format!("{} ended: {error}", worker.process)),
+                Err(error) => {
+                    if error.is_panic() && !error_is_crash(error) {
+                        self.tap.complain(format!("{} panicked", worker.process));
+                    }
+                }
+            }
+        }
+        alive
     }
 
     async fn heal(&mut self) {
         self.chaos.heal();
+        self.chaos.note(|| "peace".to_owned());
         self.clock.set_jump_ms(0);
         self.device.set_free(u64::MAX);
         self.store.set_free(u64::MAX);
-        if self.server.as_ref().is_none_or(|server| server.server.is_none() || !self.store.is_alive(server.process)) {
-            self.kill_server();
-            self.start_server().await;
-        }
+        self.mend_server().await;
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
 
     async fn settle(&mut self) -> Result<(), String> {
-        // The second finds nothing to do, if the first did its work.
-        for _ in 0..2 {
-            let worker = self.worker();
-            let ended = worker.task.await;
-            self.device.kill(worker.process);
-            match ended {
-                Ok(result) => result?,
-                Err(error) => return Err(format!("a worker left in peace died: {error}")),
-            }
+        for home in 0..self.homes.len() {
+            self.finish(self.errand(home, Errand::GoOn)).await?;
+        }
+        // The second round finds nothing to do, if the first did its work.
+        for home in (0..self.homes.len()).chain(0..self.homes.len()) {
+            self.finish(self.worker(home)).await?;
         }
         Ok(())
+    }
+
+    async fn finish(&self, worker: Worker) -> Result<(), String> {
+        let ended = worker.task.await;
+        self.tap.let_go();
+        self.device.kill(worker.process);
+        ended.map_err(|error| format!("a process left in peace died: {error}"))?
     }
 
     /// Looks at everything, from outside.
     async fn examine(&mut self) -> Vec<String> {
         let process = self.device.spawn();
         let vfs = SimVfs::register(&self.device, process, self.random.fork("auditor-vfs"));
-        let env = self.env(&self.device, process, false);
-        let token = self.token.clone();
-        let vault = self.vault();
         let mut complaints = Vec::new();
-        let Some(token) = token else { return vec!["there is no account".to_owned()] };
-        let vault = vault(token);
-        let opened = Engine::open(self.settings(HOME, vfs.name()), env.clone()).await;
-        let Ok(engine) = opened else { return vec!["the journal does not open".to_owned()] };
-        let session = match open_session(&engine, &vault).await {
-            Ok(session) => session,
-            Err(error) => return vec![format!("no session: {error}")],
+        let (vault, server) = match self.reach(process, 0, &vfs).vault().await {
+            Ok(reached) => reached,
+            Err(error) => return vec![format!("the vault cannot be reached: {error}")],
         };
-        // Restored on a machine that has only the vault and the keys.
-        let fresh = Settings { ephemeral: true, vfs: None, ..self.settings("/nowhere", "") };
-        let restored = match Engine::open(fresh, env).await {
-            Err(error) => Err(error.to_string()),
-            Ok(fresh) => match open_session(&fresh, &vault).await {
-                Err(error) => Err(error),
-                Ok(session) => {
-                    let target = RestoreTarget { folder: "/restored".into(), on_file: Arc::new(|_, _| {}) };
-                    let report = recipe::restore(&fresh, &session, &target, &RestoreOptions::default()).await;
-                    report.map_err(|error| error.to_string())
-                }
-            },
-        };
-        match restored {
-            Err(error) => complaints.push(format!("restore fails: {error}")),
-            Ok(report) => {
-                complaints.extend(report.problems.iter().map(|(place, code, message)| {
-                    format!("restore of {}: {code}: {message}", String::from_utf8_lossy(place))
-                }));
-                complaints.extend(self.compare());
+        if let Err(error) = self.restore(process, &vault).await {
+            complaints.push(format!("restore fails: {error}"));
+        }
+        complaints.extend(self.compare());
+        for home in 0..self.homes.len() {
+            let env = self.env(&self.device, process, false);
+            match Engine::open(self.settings(&self.homes[home].path, vfs.name()), env).await {
+                Err(error) => complaints.push(format!("a journal does not open: {error}")),
+                Ok(engine) => match open_session(&engine, &vault).await {
+                    Err(error) => complaints.push(format!("no session: {error}")),
+                    Ok(session) => complaints.extend(audit(self, home, &engine, &session).await),
+                },
             }
         }
-        complaints.extend(audit(self, &engine, &session).await);
-        drop((session, engine));
+        drop((vault, server));
         self.device.kill(process);
         self.kill_server();
+        complaints.extend(self.examine_vault().await);
+        complaints
+    }
+
+    /// Restores on a machine that has only the vault and the keys.
+    async fn restore(&self, process: ProcessId, vault: &Vault) -> Result<(), String> {
+        let fresh = Settings { ephemeral: true, vfs: None, ..self.settings(Path::new("/nowhere"), "") };
+        let env = self.env(&self.device, process, false);
+        let engine = Engine::open(fresh, env).await.map_err(|error| error.to_string())?;
+        let session = open_session(&engine, vault).await?;
+        let target = RestoreTarget { folder: "/restored".into(), on_file: Arc::new(|_, _| {}) };
+        let report = recipe::restore(&engine, &session, &target, &RestoreOptions::default()).await;
+        let report = report.map_err(|error| error.to_string())?;
+        match report.problems.first() {
+            None => Ok(()),
+            Some((place, code, message)) => Err(format!("{}: {code}: {message}", String::from_utf8_lossy(place))),
+        }
+    }
+
+    async fn examine_vault(&self) -> Vec<String> {
         let auditor = self.store.spawn();
         let vfs = SimVfs::register(&self.store, auditor, self.random.fork("server-auditor"));
-        let config = ServerConfig { sqlite_vfs: Some(vfs.name().to_owned()), ..ServerConfig::new(VAULT) };
+        let config = Self::server_config(&vfs);
         let env = self.env(&self.store, auditor, true);
         // A server that opens sweeps what dead ones left; then nothing may be left.
-        match Server::open(config.clone(), env.clone()).await {
-            Err(error) => complaints.push(format!("the vault does not open: {error}")),
+        let complaints = match Server::open(config.clone(), env.clone()).await {
+            Err(error) => vec![format!("the vault does not open: {error}")],
             Ok(server) => {
                 let _ = server.maintain().await;
                 drop(server);
-                complaints
-                    .extend(landfall_server::audit_in(&config, &env).into_iter().map(|line| format!("vault: {line}")));
+                landfall_server::audit_in(&config, &env).into_iter().map(|line| format!("vault: {line}")).collect()
             }
-        }
+        };
         self.store.kill(auditor);
         complaints
     }
@@ -495,22 +747,29 @@ impl World {
     fn compare(&self) -> Vec<String> {
         let mut complaints = Vec::new();
         for source in self.sources.values() {
-            let name = source.path.file_name().map(PathBuf::from).unwrap_or_default();
-            let path = Path::new("/restored/photos").join(&name);
+            let path = Path::new("/restored").join(source.path.strip_prefix("/").unwrap_or(&source.path));
             match self.device.read(&path) {
                 Ok(bytes) if bytes == source.bytes => {}
                 Ok(bytes) => {
-                    complaints.push(format!("{} came back with other bytes ({})", name.display(), bytes.len()))
+                    complaints.push(format!("{} came back with other bytes ({})", source.path.display(), bytes.len()));
                 }
-                Err(error) => complaints.push(format!("{} did not come back: {error}", name.display())),
+                Err(error) => complaints.push(format!("{} did not come back: {error}", source.path.display())),
             }
         }
         complaints
     }
+}
 
-    pub(crate) fn is_sabotaged(&self) -> bool {
-        self.sabotage.is_some()
-    }
+/// How likely a fault strikes at a step of a phase.
+const FAULT_CHANCE: f64 = 0.1;
+
+fn below(random: &SeededRandom, bound: usize) -> usize {
+    usize::try_from(random.below(bound as u64)).unwrap_or(0)
+}
+
+/// Length of a content's ciphertext.
+pub(crate) fn sealed(length: usize) -> u64 {
+    landfall_crypto::sealed_len(length as u64, ChunkLen::new(CHUNK).expect("1 KiB is a length"))
 }
 
 fn error_is_crash(error: tokio::task::JoinError) -> bool {
@@ -555,7 +814,10 @@ impl<F: Future> Future for Stoppable<F> {
                 return polled;
             }
             match self.chaos.stopped_for_ms(self.process) {
-                Some(pause) => self.pause = Some(Box::pin(tokio::time::sleep(Duration::from_millis(pause)))),
+                Some(pause) => {
+                    self.chaos.stood_still(self.process);
+                    self.pause = Some(Box::pin(tokio::time::sleep(Duration::from_millis(pause))));
+                }
                 None => return Poll::Pending,
             }
         }

@@ -77,16 +77,19 @@ impl Drive {
             UploadState::Stored => ObjectState::Stored,
         };
         let held: BTreeMap<u32, u32> = status.parts.iter().map(|part| (part.number, part.crc32c)).collect();
+        let mut found = 0;
         if object.role == Role::File {
             let known = |part: &&Part| part.state == PartState::Stored;
             let new = object.parts.iter().filter(|part| !known(part) && held.contains_key(&part.number.0));
-            let bytes: u64 = new.filter_map(|part| object.plan.part(part.number)).map(|span| span.length).sum();
-            if bytes > 0 {
-                self.observer.saw(Progress::Stored { item: self.lease.item, bytes });
-            }
+            found = new.filter_map(|part| object.plan.part(part.number)).map(|span| span.length).sum();
         }
         let id = object.id;
-        self.write(move |tx, lease, now| tx.asked(lease, id, state, &held, now)).await
+        self.write(move |tx, lease, now| tx.asked(lease, id, state, &held, now)).await?;
+        // Not before it is written: otherwise whoever asks next would count it again.
+        if found > 0 {
+            self.observer.saw(Progress::Stored { item: self.lease.item, bytes: found });
+        }
+        Ok(())
     }
 
     /// Sends parts at once and commits each receipt as it arrives.

@@ -81,13 +81,12 @@ impl Worker {
                 engine.env.blocking.run(move || files.try_lock(&lock_path).is_ok_and(|lock| lock.is_some())).await;
             let verdict = {
                 let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-                let beat = if engine.env.steps.sabotaged(Sabotage::WallClockLease) { 0 } else { other.beat };
                 let now = if engine.env.steps.sabotaged(Sabotage::WallClockLease) {
                     Duration::from_millis(u64::try_from(engine.env.clock.wall_ms()).unwrap_or(0))
                 } else {
                     now
                 };
-                watch.observe(&other.id, beat, free, now)
+                watch.observe(&other.id, other.beat, free, now)
             };
             if verdict == Verdict::Alive {
                 continue;
