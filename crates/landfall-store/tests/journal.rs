@@ -1,5 +1,6 @@
 //! The journal keeps what it promises: to one process, and to several at once.
 
+#[expect(clippy::unwrap_used, reason = "a fixture may give up where a test may")]
 mod bench;
 
 use std::time::Duration;

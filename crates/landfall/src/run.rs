@@ -1,6 +1,10 @@
 //! Working on everything that is queued for one vault.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{
     FutureExt as _, StreamExt as _,
@@ -112,22 +116,14 @@ impl Engine {
         let start = self.inner.env.clock.monotonic();
         let worker = Worker::enter(&self.inner).await?;
         let mut run = Run {
-            engine: self,
-            session,
-            observer,
-            worker,
-            start,
-            options,
-            active: FuturesUnordered::new(),
-            held: BTreeMap::new(),
-            was_away: false,
+            keeper: Keeper { engine: self, session, observer, worker, start, options, was_away: false },
+            work: UnderWay::default(),
         };
-        run.worker.look_around(run.observer.as_ref()).await?;
         let end = run.until_it_ends().await;
-        let Run { worker, active, .. } = run;
-        drop(active);
+        let Run { keeper, work } = run;
+        drop(work);
         // Also after an error: leases that nobody works on are nobody's.
-        let left = worker.leave().await;
+        let left = keeper.worker.leave().await;
         let end = end?;
         left?;
         let destination = session.inner.destination;
@@ -136,52 +132,113 @@ impl Engine {
     }
 }
 
-type Work = BoxFuture<'static, (i64, Result<Driven, Error>)>;
+type Ended = (i64, Result<Driven, Error>);
+
+/// The items this run is working on.
+#[derive(Default)]
+struct UnderWay {
+    futures: FuturesUnordered<BoxFuture<'static, Ended>>,
+    held: BTreeMap<i64, Held>,
+    /// Items whose work ended while something else was being waited for.
+    ended: VecDeque<Ended>,
+}
+
+/// An item that is being worked on.
+struct Held {
+    lease: Lease,
+    abort: AbortHandle,
+    /// When its lease was first seen to be gone.
+    lost_at: Option<Duration>,
+}
+
+impl UnderWay {
+    fn start(&mut self, lease: Lease, drive: Drive) {
+        let item = lease.item.0;
+        let (work, abort) = abortable(drive.run());
+        self.held.insert(item, Held { lease, abort, lost_at: None });
+        self.futures.push(work.map(move |driven| (item, driven.unwrap_or(Ok(Driven::Released)))).boxed());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.futures.is_empty() && self.ended.is_empty()
+    }
+
+    /// Waits for something while the items go on. An item that is not polled may be next in line for the journal: to
+    /// wait for the journal without polling it would be to wait for ever.
+    async fn alongside<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = std::pin::pin!(other);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut other => return done,
+                Some(ended) = self.futures.next(), if !self.futures.is_empty() => self.ended.push_back(ended),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Ended> {
+        match self.ended.pop_front() {
+            Some(ended) => Some(ended),
+            None => self.futures.next().await,
+        }
+    }
+
+    fn drop_all(&mut self) {
+        self.futures = FuturesUnordered::new();
+        self.held.clear();
+        self.ended.clear();
+    }
+}
 
 struct Run<'r> {
+    keeper: Keeper<'r>,
+    work: UnderWay,
+}
+
+/// Everything of a run but the items under way.
+struct Keeper<'r> {
     engine: &'r Engine,
     session: &'r Session,
     observer: Arc<dyn Observer>,
     worker: Worker,
     start: Duration,
     options: RunOptions,
-    active: FuturesUnordered<Work>,
-    held: BTreeMap<i64, (Lease, AbortHandle)>,
     was_away: bool,
 }
 
 enum Next {
-    Worked((i64, Result<Driven, Error>)),
+    Ended(Ended),
     Look,
     Stop,
 }
 
 impl Run<'_> {
     async fn until_it_ends(&mut self) -> Result<RunEnd, Error> {
+        self.keeper.worker.look_around(self.keeper.observer.as_ref()).await?;
         loop {
-            if let Some(end) = self.should_end() {
+            if let Some(end) = self.keeper.should_end() {
                 return self.checkpoint(end).await;
             }
-            if !self.worker.tend(self.observer.as_ref()).await? {
+            let Self { keeper, work } = self;
+            if !work.alongside(keeper.worker.tend(keeper.observer.as_ref())).await? {
                 // We stood still for so long that others took our items. What we were doing is theirs now.
-                if !self.held.is_empty() {
-                    self.engine.inner.env.steps.reached("claim.lost");
+                if !work.held.is_empty() {
+                    keeper.engine.inner.env.steps.reached("claim.lost");
                 }
-                self.active = FuturesUnordered::new();
-                self.held.clear();
-                self.worker = Worker::enter(&self.engine.inner).await?;
+                work.drop_all();
+                keeper.worker = Worker::enter(&keeper.engine.inner).await?;
             }
             self.drop_lost().await?;
             self.claim().await?;
-            if self.active.is_empty() {
-                reap(&self.engine.inner, self.session).await?;
-                if self.is_drained().await? {
+            if self.work.is_empty() {
+                reap(&self.keeper.engine.inner, self.keeper.session).await?;
+                if self.keeper.is_drained().await? {
                     return Ok(RunEnd::Drained);
                 }
             }
             match self.next().await {
-                Next::Worked((item, driven)) => {
-                    self.held.remove(&item);
+                Next::Ended((item, driven)) => {
+                    self.work.held.remove(&item);
                     match driven? {
                         Driven::Released => {}
                         Driven::LoggedOut(failure) => return self.checkpoint(RunEnd::LoggedOut(failure)).await,
@@ -193,6 +250,88 @@ impl Run<'_> {
         }
     }
 
+    async fn claim(&mut self) -> Result<(), Error> {
+        let Self { keeper, work } = self;
+        if keeper.session.inner.remote.away().is_some() && !work.is_empty() {
+            // Those at work find out when it is back.
+            return Ok(());
+        }
+        let limits = keeper.engine.inner.settings.limits;
+        let room = limits.total.saturating_sub(work.held.len());
+        if room == 0 {
+            return Ok(());
+        }
+        for lease in work.alongside(keeper.claim(limits, room)).await? {
+            let drive = Drive {
+                engine: Arc::clone(&keeper.engine.inner),
+                session: keeper.session.clone(),
+                lease: lease.clone(),
+                observer: Arc::clone(&keeper.observer),
+                grants: BTreeMap::new(),
+                uploaded: false,
+                free_failures: 0,
+            };
+            work.start(lease, drive);
+        }
+        Ok(())
+    }
+
+    /// Stops work on items that a person paused or cancelled, or that another worker took: their bytes stop within a
+    /// second.
+    ///
+    /// An item that is finished has no lease either, and its work may just be about to say so. So one whose lease is gone
+    /// has until the next look to end by itself.
+    async fn drop_lost(&mut self) -> Result<(), Error> {
+        let Self { keeper, work } = self;
+        if work.held.is_empty() {
+            return Ok(());
+        }
+        let leases: Vec<Lease> = work.held.values().map(|held| held.lease.clone()).collect();
+        let journal = &keeper.engine.inner.journal;
+        let lost = work.alongside(journal.read(move |tx| tx.lost(&leases))).await?;
+        let now = keeper.engine.inner.env.clock.monotonic();
+        for item in lost {
+            let Some(held) = work.held.get_mut(&item.0) else { continue };
+            if now.saturating_sub(*held.lost_at.get_or_insert(now)) >= LOOK_EVERY {
+                held.abort.abort();
+                work.held.remove(&item.0);
+                keeper.observer.saw(Progress::Put { item });
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Next {
+        let stop = self.keeper.options.stop.clone();
+        let idle = self.work.is_empty();
+        tokio::select! {
+            biased;
+            () = stop.said() => Next::Stop,
+            Some(ended) = self.work.next(), if !idle => Next::Ended(ended),
+            () = tokio::time::sleep(LOOK_EVERY) => Next::Look,
+        }
+    }
+
+    /// Lets work under way reach a durable point, for a moment, and gives the rest back.
+    async fn checkpoint(&mut self, end: RunEnd) -> Result<RunEnd, Error> {
+        let away = self.keeper.session.inner.remote.away().is_some();
+        if matches!(end, RunEnd::Stopped | RunEnd::BudgetSpent) && !away {
+            let finish = async {
+                while let Some((_, driven)) = self.work.next().await {
+                    driven?;
+                }
+                Ok::<_, Error>(())
+            };
+            if let Ok(finished) = tokio::time::timeout(CHECKPOINT, finish).await {
+                finished?;
+            }
+        }
+        self.work.drop_all();
+        Ok(end)
+    }
+}
+
+impl Keeper<'_> {
     fn should_end(&mut self) -> Option<RunEnd> {
         let spent = self.engine.inner.env.clock.monotonic().saturating_sub(self.start);
         if self.options.stop.was_said() {
@@ -211,22 +350,13 @@ impl Run<'_> {
         (away >= patience).then_some(RunEnd::Away(failure))
     }
 
-    async fn claim(&mut self) -> Result<(), Error> {
-        if self.session.inner.remote.away().is_some() && !self.active.is_empty() {
-            // Those at work find out when it is back.
-            return Ok(());
-        }
-        let limits = self.engine.inner.settings.limits;
-        let room = limits.total.saturating_sub(self.active.len());
-        if room == 0 {
-            return Ok(());
-        }
+    async fn claim(&self, limits: landfall_core::ClassLimits, room: usize) -> Result<Vec<Lease>, Error> {
         let destination = self.session.inner.destination;
         let now = self.engine.inner.now();
         let journal = &self.engine.inner.journal;
         // A look costs nothing; a claim costs a durable commit.
         if !journal.read(move |tx| tx.has_work(destination, now)).await? {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let worker = self.worker.id.clone();
         let leases = journal
@@ -236,79 +366,14 @@ impl Run<'_> {
             })
             .await?;
         self.engine.inner.env.steps.reached("claim.committed");
-        for lease in leases {
-            let item = lease.item.0;
-            let held = lease.clone();
-            let drive = Drive {
-                engine: Arc::clone(&self.engine.inner),
-                session: self.session.clone(),
-                lease,
-                observer: Arc::clone(&self.observer),
-                grants: BTreeMap::new(),
-                uploaded: false,
-                free_failures: 0,
-            };
-            let (work, abort) = abortable(drive.run());
-            self.held.insert(item, (held, abort));
-            self.active.push(work.map(move |driven| (item, driven.unwrap_or(Ok(Driven::Released)))).boxed());
-        }
-        Ok(())
+        Ok(leases)
     }
 
-    /// Stops work on items that a person paused or cancelled, or that another worker took: their bytes stop at once.
-    async fn drop_lost(&mut self) -> Result<(), Error> {
-        if self.held.is_empty() {
-            return Ok(());
-        }
-        let held: Vec<Lease> = self.held.values().map(|(lease, _)| lease.clone()).collect();
-        let lost = self.engine.inner.journal.read(move |tx| tx.lost(&held)).await?;
-        if lost.is_empty() {
-            return Ok(());
-        }
-        for item in &lost {
-            if let Some((_, abort)) = self.held.remove(&item.0) {
-                abort.abort();
-            }
-        }
-        for item in lost {
-            self.observer.saw(Progress::Put { item });
-        }
-        Ok(())
-    }
-
-    async fn is_drained(&mut self) -> Result<bool, Error> {
+    async fn is_drained(&self) -> Result<bool, Error> {
         let destination = self.session.inner.destination;
         let nothing = move |tx: &landfall_store::Tx<'_>| {
             Ok(tx.queued(destination)? == 0 && tx.abandoning(destination, 1)?.is_empty())
         };
         Ok(self.engine.inner.journal.read(nothing).await?)
-    }
-
-    async fn next(&mut self) -> Next {
-        let stop = self.options.stop.clone();
-        let idle = self.active.is_empty();
-        tokio::select! {
-            biased;
-            () = stop.said() => Next::Stop,
-            Some(worked) = self.active.next(), if !idle => Next::Worked(worked),
-            () = tokio::time::sleep(LOOK_EVERY) => Next::Look,
-        }
-    }
-
-    /// Lets work under way reach a durable point, for a moment, and gives the rest back.
-    async fn checkpoint(&mut self, end: RunEnd) -> Result<RunEnd, Error> {
-        if matches!(end, RunEnd::Stopped | RunEnd::BudgetSpent) && self.session.inner.remote.away().is_none() {
-            let finish = async {
-                while let Some((_, driven)) = self.active.next().await {
-                    driven?;
-                }
-                Ok::<_, Error>(())
-            };
-            if let Ok(finished) = tokio::time::timeout(CHECKPOINT, finish).await {
-                finished?;
-            }
-        }
-        self.active = FuturesUnordered::new();
-        Ok(end)
     }
 }
