@@ -223,7 +223,8 @@ impl Run<'_> {
             if !work.alongside(keeper.worker.tend(keeper.observer.as_ref())).await? {
                 // We stood still for so long that others took our items. What we were doing is theirs now.
                 work.drop_all();
-                keeper.worker = Worker::enter(&keeper.engine.inner).await?;
+                let fresh = Worker::enter(&keeper.engine.inner).await?;
+                std::mem::replace(&mut keeper.worker, fresh).leave().await?;
             }
             self.drop_lost().await?;
             self.claim().await?;
