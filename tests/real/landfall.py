@@ -351,6 +351,14 @@ def photos(folder, count, size=2000, seed=0, name="IMG_{:05}.jpg"):
         put(os.path.join(folder, name.format(number)), jpeg(f"{seed}-{number}", size), LONG_AGO_NS + number * 1_000_000_007)
 
 
+def large_photos(folder, count, size, seed=0, name="A_{:03}.jpg"):
+    """Sparse, so that they cost no disk: a picture, what tells it from others, and zeroes."""
+    for number in range(count):
+        path = put(os.path.join(folder, name.format(number)), jpeg(f"{seed}-{number}", 2000))
+        os.truncate(path, size)
+        os.utime(path, ns=(LONG_AGO_NS + number, LONG_AGO_NS + number))
+
+
 def video(path, size, seed, mtime_ns=LONG_AGO_NS):
     """A sparse video: zeroes but for its head and a few bytes that no other has, in every 16 MiB."""
     filler = random.Random(f"video {seed}")

@@ -226,7 +226,8 @@ impl Run<'_> {
                     keeper.engine.inner.env.steps.reached("claim.lost");
                 }
                 work.drop_all();
-                keeper.worker = Worker::enter(&keeper.engine.inner).await?;
+                let fresh = Worker::enter(&keeper.engine.inner).await?;
+                std::mem::replace(&mut keeper.worker, fresh).leave().await?;
             }
             self.drop_lost().await?;
             self.claim().await?;
