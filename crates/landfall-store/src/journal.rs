@@ -174,9 +174,9 @@ impl Journal {
             .run(move || {
                 let guard = lock(&inner.connection);
                 let connection = guard.as_ref().ok_or(StoreError::Suspended)?;
-                connection.execute_batch("BEGIN").map_err(|error| inner.sorted(error.into()))?;
+                run(connection, "BEGIN").map_err(|error| inner.sorted(error.into()))?;
                 let result = view(&Tx { connection, steps: &inner.steps });
-                let _ = connection.execute_batch("COMMIT");
+                let _ = run(connection, "COMMIT");
                 result.map_err(|error| inner.sorted(error))
             })
             .await
@@ -320,7 +320,7 @@ impl Inner {
             settle(queue, Err(&StoreError::Suspended));
             return Turn::Settled;
         };
-        match connection.execute_batch("BEGIN IMMEDIATE") {
+        match run(connection, "BEGIN IMMEDIATE") {
             Ok(()) => {}
             Err(error) if is_busy(&error) => return Turn::Busy(queue),
             Err(error) => {
@@ -331,7 +331,7 @@ impl Inner {
         self.write_holder();
         let committed = self.run_all(connection, &mut queue);
         if committed.is_err() && !connection.is_autocommit() {
-            let _ = connection.execute_batch("ROLLBACK");
+            let _ = run(connection, "ROLLBACK");
         }
         drop(guard);
         settle(
@@ -347,12 +347,14 @@ impl Inner {
     fn run_all(&self, connection: &Connection, queue: &mut VecDeque<Box<dyn QueuedWrite>>) -> Result<(), StoreError> {
         let tx = Tx { connection, steps: &self.steps };
         for write in queue.iter_mut() {
-            connection.execute_batch("SAVEPOINT one")?;
-            let undo = if write.run(&tx) { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
-            connection.execute_batch(undo)?;
+            run(connection, "SAVEPOINT one")?;
+            if !write.run(&tx) {
+                run(connection, "ROLLBACK TO one")?;
+            }
+            run(connection, "RELEASE one")?;
         }
         self.steps.reached("journal.commit");
-        connection.execute_batch("COMMIT")?;
+        run(connection, "COMMIT")?;
         self.steps.reached("journal.committed");
         Ok(())
     }
@@ -380,6 +382,11 @@ impl Inner {
             other => other,
         }
     }
+}
+
+/// One of the few statements that frame every transaction: each is prepared once.
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
 fn settle(queue: VecDeque<Box<dyn QueuedWrite>>, committed: Result<(), &StoreError>) {

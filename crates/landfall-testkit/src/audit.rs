@@ -18,7 +18,9 @@ pub(crate) async fn audit(world: &World, home: usize, engine: &Engine, session: 
                 complaints.push(format!("{} items are not finished", counts.queued() + counts.paused));
             }
             if counts.blocked > 0 {
-                complaints.push(format!("{} items are blocked", counts.blocked));
+                let items = engine.items(Some("blocked".to_owned()), 100).await.unwrap_or_default();
+                let why = |item: landfall::ItemSummary| format!("item {} is blocked: {:?}", item.id, item.last_error);
+                complaints.extend(items.into_iter().map(why));
             }
             if counts.abandoning > 0 {
                 complaints.push(format!("{} remote uploads are still to be deleted", counts.abandoning));

@@ -383,7 +383,7 @@ impl StepHook for Watcher {
             Fault::DiskFull => state.disk_full_until_ms = Some(200 + state.random.below(3000)),
             Fault::ClockJump => state.clock_jump = true,
             Fault::Sigstop => {
-                let pause = 16_000 + state.random.below(20_000);
+                let pause = 16_000 + state.random.below(10_000);
                 state.stopped.insert(self.process, pause);
             }
             Fault::SourceChange => state.source_change = true,

@@ -18,6 +18,7 @@ use crate::{
     ProcessId,
     chaos::{Chaos, NetworkFault},
     tap::Tap,
+    world::GRANT_TTL,
 };
 
 /// A server that can be killed and started again while requests are under way.
@@ -77,8 +78,7 @@ impl Carrier for Wire {
                 return Ok(response.body(landfall_transport::empty()).expect("a response of constants is sound"));
             }
             if fault == Some(NetworkFault::ExpireFirst) {
-                // Longer than any grant of a simulated server lives.
-                tokio::time::sleep(Duration::from_secs(30)).await;
+                tokio::time::sleep(GRANT_TTL + Duration::from_secs(1)).await;
             }
             let latency = Duration::from_millis(1 + self.chaos.below(20));
             tokio::time::sleep(latency).await;
@@ -99,7 +99,7 @@ impl Carrier for Wire {
             }
             match fault {
                 Some(NetworkFault::LoseAnswer) => return Err(Loss::NoAnswer("the connection broke".to_owned())),
-                Some(NetworkFault::Late) => tokio::time::sleep(Duration::from_secs(5 + self.chaos.below(20))).await,
+                Some(NetworkFault::Late) => tokio::time::sleep(Duration::from_millis(2_000 + self.chaos.below(18_000))).await,
                 _ => tokio::time::sleep(latency).await,
             }
             if let Ok(answer) = &answer {

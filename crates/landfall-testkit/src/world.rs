@@ -14,14 +14,14 @@ use std::{
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::FutureExt as _;
 use landfall::{
-    ClassLimits, Engine, Env, MasterKey, Origin, RunEnd, RunOptions, Secret, Session, Settings, Silent, Token,
+    ClassLimits, Engine, Env, MasterKey, Origin, RetryPolicy, RunEnd, RunOptions, Secret, Session, Settings, Silent, Token,
     UnlockedKeys, Vault,
     recipes::vault::{self as recipe, RestoreOptions, RestoreTarget, ScanOptions},
 };
@@ -191,7 +191,10 @@ impl World {
             random,
         };
         world.store.put_dir(VAULT).expect("a fresh disk has room");
+        put_empty_database(&world.store, &Path::new(VAULT).join("server.db"));
         for home in &world.homes {
+            world.device.put_dir(home.path.join("workers")).expect("a fresh disk has room");
+            put_empty_database(&world.device, &home.path.join("journal.db"));
             world.device.put_dir(&home.photos).expect("a fresh disk has room");
             world.tap.watch(&world.device, &home.path, world.random.fork("tap"), &world.chaos);
         }
@@ -319,13 +322,16 @@ impl World {
             chunk_len: ChunkLen::new(CHUNK).expect("1 KiB is a length"),
             chunks_per_part: 2,
             memory_bytes: 64 << 10,
+            // Shorter than a person's: what nobody waits for costs only time.
+            retry: RetryPolicy { cap: Duration::from_secs(10), ..RetryPolicy::default() },
+            reach: RetryPolicy { cap: Duration::from_secs(5), ..Settings::new(home).reach },
             ..Settings::new(home)
         }
     }
 
     fn server_config(vfs: &SimVfs) -> ServerConfig {
         ServerConfig {
-            grant_ttl: Duration::from_secs(20),
+            grant_ttl: GRANT_TTL,
             sqlite_vfs: Some(vfs.name().to_owned()),
             ..ServerConfig::new(VAULT)
         }
@@ -638,7 +644,6 @@ impl World {
                 alive.push(worker);
                 continue;
             }
-            self.tap.let_go();
             self.device.kill(worker.process);
             match worker.task.await {
                 Ok(Ok(())) => self.chaos.note(|| format!("{} ended", worker.process)),
@@ -760,8 +765,22 @@ impl World {
     }
 }
 
+/// How long a signed URL is good.
+pub(crate) const GRANT_TTL: Duration = Duration::from_secs(8);
 /// How likely a fault strikes at a step of a phase.
 const FAULT_CHANCE: f64 = 0.1;
+
+/// Makes a database without tables whose pages are small: a transaction of a small world then writes a fourth.
+fn put_empty_database(disk: &Arc<SimDisk>, path: &Path) {
+    static EMPTY: OnceLock<Vec<u8>> = OnceLock::new();
+    let bytes = EMPTY.get_or_init(|| {
+        let mut connection = rusqlite::Connection::open_in_memory().expect("memory can always be opened");
+        let sql = "PRAGMA page_size = 1024; CREATE TABLE t (c); DROP TABLE t; VACUUM";
+        connection.execute_batch(sql).expect("plain statements in memory succeed");
+        connection.serialize("main").expect("an empty database can be had as bytes").to_vec()
+    });
+    disk.put(path, bytes).expect("a fresh disk has room");
+}
 
 fn below(random: &SeededRandom, bound: usize) -> usize {
     usize::try_from(random.below(bound as u64)).unwrap_or(0)

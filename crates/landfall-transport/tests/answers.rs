@@ -148,6 +148,21 @@ fn a_registered_file_names_our_objects_and_a_winner_our_content() {
     other.file.file.object_key = "other".into();
     assert_eq!(answer::registered(&json(200, &other), &file()).unwrap_err().code, Code::BadAnswer);
 
+    let removed = FileRecord {
+        is_deleted: true,
+        file: NewFile {
+            encrypted_key: Base64::default(),
+            metadata: SealedMetadata { encrypted_data: Base64::default(), decryption_header: Base64::default() },
+            content_tag: None,
+            magic_metadata: None,
+            ..file()
+        },
+        ..record()
+    };
+    assert_eq!(answer::registered(&json(200, &removed), &file()), Ok(Registered::Done(Box::new(removed.clone()))));
+    let other_removed = FileRecord { file: other.file.clone(), ..removed };
+    assert!(answer::registered(&json(200, &other_removed), &file()).is_err());
+
     let exists = |winner: &serde_json::Value| {
         let problem = serde_json::json!({ "status": 409, "code": "content-exists", "detail": "", "winner": winner });
         answer::registered(&json(409, &problem), &file())

@@ -162,6 +162,12 @@ pub fn registered(answer: &Answer, sent: &NewFile) -> Result<Registered, Failure
         return Ok(Registered::ContentExists(winner));
     }
     let record: Box<FileRecord> = answer.read()?;
+    if record.is_deleted {
+        // It was registered and removed since. Of what it was only the names are left.
+        let names = |file: &NewFile| (file.file.object_key.clone(), file.thumbnail.object_key.clone());
+        let is_ours = names(&record.file) == names(sent);
+        return if is_ours { Ok(Registered::Done(record)) } else { Err(bad("it registered another file")) };
+    }
     let is_ours = record.file.file == sent.file
         && record.file.thumbnail == sent.thumbnail
         && record.file.metadata == sent.metadata
