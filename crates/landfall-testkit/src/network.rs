@@ -99,7 +99,9 @@ impl Carrier for Wire {
             }
             match fault {
                 Some(NetworkFault::LoseAnswer) => return Err(Loss::NoAnswer("the connection broke".to_owned())),
-                Some(NetworkFault::Late) => tokio::time::sleep(Duration::from_millis(2_000 + self.chaos.below(18_000))).await,
+                Some(NetworkFault::Late) => {
+                    tokio::time::sleep(Duration::from_millis(2_000 + self.chaos.below(18_000))).await
+                }
                 _ => tokio::time::sleep(latency).await,
             }
             if let Ok(answer) = &answer {

@@ -21,8 +21,8 @@ use std::{
 
 use futures_util::FutureExt as _;
 use landfall::{
-    ClassLimits, Engine, Env, MasterKey, Origin, RetryPolicy, RunEnd, RunOptions, Secret, Session, Settings, Silent, Token,
-    UnlockedKeys, Vault,
+    ClassLimits, Engine, Env, MasterKey, Origin, RetryPolicy, RunEnd, RunOptions, Secret, Session, Settings, Silent,
+    Token, UnlockedKeys, Vault,
     recipes::vault::{self as recipe, RestoreOptions, RestoreTarget, ScanOptions},
 };
 use landfall_crypto::ChunkLen;
@@ -330,11 +330,7 @@ impl World {
     }
 
     fn server_config(vfs: &SimVfs) -> ServerConfig {
-        ServerConfig {
-            grant_ttl: GRANT_TTL,
-            sqlite_vfs: Some(vfs.name().to_owned()),
-            ..ServerConfig::new(VAULT)
-        }
+        ServerConfig { grant_ttl: GRANT_TTL, sqlite_vfs: Some(vfs.name().to_owned()), ..ServerConfig::new(VAULT) }
     }
 
     async fn start_server(&mut self) {
