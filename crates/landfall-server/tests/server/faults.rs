@@ -22,7 +22,12 @@ async fn live(world: &World, client: &Client) -> Result<(), StatusCode> {
     let (file, thumbnail, abandoned) = ("a".repeat(32), "b".repeat(32), "c".repeat(32));
     let bytes = content(2500);
     for (key, bytes) in [(&file, &bytes[..]), (&thumbnail, b"t"), (&abandoned, &bytes[..1000])] {
-        insist(async || client.post(route::UPLOADS, &new_upload(key, bytes, 1000)).await).await?;
+        let opened = insist(async || client.post(route::UPLOADS, &new_upload(key, bytes, 1000)).await).await;
+        if key == &abandoned && opened == Err(StatusCode::NOT_FOUND) {
+            // An earlier life abandoned it: such a key is not opened again.
+            continue;
+        }
+        opened?;
         for (number, part) in (1..).zip(bytes.chunks(1000)) {
             let grant = client.sign(key, checksum(number, part)).await;
             insist(async || client.put(&grant, part.to_vec()).await).await?;
