@@ -315,10 +315,10 @@ class Server:
 
 #: A real JPEG of 24×16 pixels.
 JPEG = base64.b64decode(
-    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABQODxIPDRQSEBIXFRQYHjIhHhwcHj0sLiQySUBMS0dARkVQWnNiUFVtVkVGZIhlbXd7gYKBTmCNl4x9"
-    "lnN+gXz/2wBDARUXFx4aHjshITt8U0ZTfHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHz/wAARCAAQABgDASIA"
-    "AhEBAxEB/8QAFgABAQEAAAAAAAAAAAAAAAAABQAE/8QAFxAAAwEAAAAAAAAAAAAAAAAAAAMEYf/EABYBAQEBAAAAAAAAAAAAAAAAAAMEBf/EABkR"
-    "AAIDAQAAAAAAAAAAAAAAAAAEAQIhA//aAAwDAQACEQMRAD8ACXJhpXJgmuTDUuTBLsALtBi5MIcXJhE0sabXNrD/2Q==")
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABQODxIPDRQSEBIXFRQYHjIhHhwcHj0sLiQySUBMS0dARkVQWnNiUFVtVkVGZIhlbXd7gYKBTmCNl4"
+    "x9lnN+gXz/2wBDARUXFx4aHjshITt8U0ZTfHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHz/wAARCAAQ"
+    "ABgDASIAAhEBAxEB/8QAFgABAQEAAAAAAAAAAAAAAAAABQAE/8QAFxAAAwEAAAAAAAAAAAAAAAAAAAMEYf/EABYBAQEBAAAAAAAAAAAAAAAAAA"
+    "MEBf/EABkRAAIDAQAAAAAAAAAAAAAAAAAEAQIhA//aAAwDAQACEQMRAD8ACXJhpXJgmuTDUuTBLsALtBi5MIcXJhE0sabXNrD/2Q==")
 #: The head of an MP4 video.
 FTYP = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"
 #: Long enough ago that nobody takes a file for one that is still being written.
@@ -525,15 +525,20 @@ class Proxy:
         self.lock = threading.Condition()
         self.exchanges, self.connections = [], set()
         self.up = self.down = self.bodies = 0
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = self.listener.getsockname()[1]
+        self.port = 0
+        self.listen()
         self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
 
-    def _accept(self):
+    def listen(self):
+        """Takes connections; again, after the listener was closed."""
+        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def _accept(self, listener):
         while True:
             try:
-                client, _ = self.listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
@@ -641,7 +646,7 @@ class Proxy:
                 return
             headers = _headers(head)
             if order and order[0] == "truncate":
-                keep = order[1]
+                keep = min(order[1], int(headers.get("content-length", order[1])))
                 client.sendall(head)
                 while keep:
                     block = stream.some(min(keep, 65536))
@@ -679,6 +684,12 @@ class Proxy:
         with self.lock:
             self.down += len(block)
 
+    def refuse(self):
+        """Takes no more connections, as if nobody were there."""
+        # Closing alone does not wake the thread that waits in `accept`.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
     def cut(self):
         """Ends all connections that are open now."""
         with self.lock:
@@ -712,7 +723,7 @@ class Proxy:
                 self.lock.wait(min(left, 1.0))
 
     def close(self):
-        self.listener.close()
+        self.refuse()
         self.cut()
 
 

@@ -1,0 +1,241 @@
+"""Several processes on one home, several homes on one vault, and a process that stands still for too long."""
+
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+
+from landfall import (MIB, PASSWORD, Proxy, World, check, check_restored, check_sound, distinct, equal, figure, photos,
+                      results, rows, scenario, tree, until, video)
+
+#: A worker whose beat stands still this long is taken for stopped; the other has it all by then.
+STOPPED_AFTER, TAKEN_OVER_WITHIN = 15.0, 30.0
+
+
+def one_home():
+    """Two backups on one home and one vault folder"""
+    world = World("together1")
+    photos(world.source, 150, 4000)
+    video(os.path.join(world.source, "A.mp4"), 200 * MIB, "together")
+    world.unlock("--to", world.vault)
+    # The limit counts the items of all processes: with another one each, neither keeps the other from its share.
+    both = [world.start("backup", world.source, "--to", world.vault, "--transfers", limit, "--json-lines") for limit in (3, 6)]
+    for running in both:
+        running.expect(0)
+    check(all(running.count("done") for running in both), "one home: both have done something")
+    done = [event["item"] for running in both for event in running.all("done")]
+    equal(sorted(done), sorted(set(done)), "one home: no item is done twice")
+    equal(len(done), 151, "one home: every item is done")
+    uploaded = sum(event["uploaded"] for running in both for event in running.all("done"))
+    equal(uploaded, distinct(world.source), "one home: every content is uploaded once")
+    figure(f"one home: the two did {[running.count('done') for running in both]} items")
+    sent = sum(event["bytes"] for running in both for event in running.all("stored"))
+    files = rows(os.path.join(world.vault, "server.db"), "SELECT sum(file_size) FROM file WHERE is_deleted = 0")[0][0]
+    equal(sent, files, "one home: every byte is sent once")
+    check_sound(world, distinct(world.source), "one home")
+    world.run("restore", world.path("out"), "--from", world.vault).expect(0)
+    check_restored(world.path("out"), world.source, "one home")
+
+
+def dump(database, leave_out=()):
+    """All rows of all tables, in order, but for tables (or `table.column`s) that may change."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)
+    connection.text_factory = bytes
+    try:
+        found = {}
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"):
+            table = table.decode()
+            if table in leave_out:
+                continue
+            names = [row[1].decode() for row in connection.execute(f"PRAGMA table_info({table})")]
+            names = [name for name in names if f"{table}.{name}" not in leave_out]
+            found[table] = sorted(connection.execute(f"SELECT {', '.join(names)} FROM {table}"), key=repr)
+        return found
+    finally:
+        connection.close()
+
+
+def changes(before, after):
+    return [f"{table}: {[row for row in after[table] if row not in before[table]][:2]} for "
+            f"{[row for row in before[table] if row not in after[table]][:2]}"
+            for table in before if before[table] != after[table]]
+
+
+MOMENTS = {
+    "part": lambda exchange: exchange.part is not None and exchange.part[1] == 2,
+    "complete": lambda exchange: exchange.method == "POST" and exchange.path.endswith("/complete"),
+    "register": lambda exchange: exchange.method == "POST" and exchange.path == "/files",
+}
+
+
+def stopped(moment, held):
+    """A process stands still in the middle of a request, and comes back after the other has done its work"""
+    name = f"stopped at {moment}{', its request late' if held else ''}"
+    world = World("together2")
+    photos(world.source, 3, 4000)
+    photos(world.source, 1, 40 * MIB, seed="big", name="A.jpg")
+    server = world.serve()
+    here = threading.Event()
+    go_on = threading.Event()
+    frozen = {}
+
+    def script(exchange):
+        if not here.is_set() and "process" in frozen and MOMENTS[moment](exchange):
+            frozen["process"].signal(signal.SIGSTOP)
+            frozen["at"] = time.monotonic()
+            here.set()
+            if held:
+                go_on.wait(120)
+        return None
+
+    proxy = Proxy(server.port, script)
+    world.run("login", proxy.url, "--token-file", server.token_file, env={"LANDFALL_PASSWORD": PASSWORD}).expect(0)
+    world.unlock("--to", proxy.url)
+    first = world.start("backup", world.source, "--to", proxy.url, "--transfers", "1", "--json-lines")
+    frozen["process"] = first
+    assert here.wait(60), "the moment never came"
+    second = world.start("backup", world.source, "--to", proxy.url, "--json-lines")
+    took, said = second.event("took-over", 60)
+    equal(said["pid"], first.pid, f"{name}: the other names whom it took over from")
+    waited = took - frozen["at"]
+    check(STOPPED_AFTER - 1 <= waited <= TAKEN_OVER_WITHIN, f"{name}: taken over within 30 s", f"after {waited:.1f} s")
+    second.expect(0)
+    until(lambda: second.process.returncode is not None, "the second ends")
+    journal, vault = os.path.join(world.home, "journal.db"), os.path.join(world.vault, "server.db")
+    # Who is at work, and when an upload was last looked at, are no part of what is being kept.
+    loose = ("worker", "upload.touched_ms")
+    before = dump(journal, loose), dump(vault, loose), tree(os.path.join(world.vault, "blobs"))
+    go_on.set()
+    first.signal(signal.SIGCONT)
+    first.expect(0, seconds=60)
+    after = dump(journal, loose), dump(vault, loose), tree(os.path.join(world.vault, "blobs"))
+    equal(changes(before[0], after[0]), [], f"{name}: coming back changes nothing in the journal")
+    equal(changes(before[1], after[1]), [], f"{name}: coming back changes nothing in the vault")
+    check(before[2] == after[2], f"{name}: coming back changes no blob")
+    figure(f"{name}: taken over after {waited:.1f} s")
+    world.run("restore", world.path("out"), "--from", proxy.url).expect(0)
+    check_restored(world.path("out"), world.source, name)
+    proxy.quiet()
+    server.stop()
+    check_sound(world, distinct(world.source), name)
+
+
+def is_locked(journal):
+    """Whether somebody is in the middle of a write transaction."""
+    connection = sqlite3.connect(journal, timeout=0, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+        return False
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        return True
+    finally:
+        connection.close()
+
+
+def inside(how):
+    """A process stands still inside a write transaction; the other waits and names it"""
+    name = f"stopped inside a transaction, then {how}"
+    world = World("together3")
+    photos(world.source, 400, 3000)
+    world.unlock("--to", world.vault)
+    first = world.start("backup", world.source, "--to", world.vault, "--json-lines")
+    first.event("started")
+    journal, tries = os.path.join(world.home, "journal.db"), 0
+    while True:
+        first.signal(signal.SIGSTOP)
+        until(lambda: open(f"/proc/{first.pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T", "it stands still", 5, 0.001)
+        if is_locked(journal):
+            break
+        tries += 1
+        first.signal(signal.SIGCONT)
+        if first.ended or tries > 5000:
+            raise AssertionError("it was never caught inside a transaction")
+        # Another moment than the last.
+        time.sleep(random.uniform(0, 0.003))
+    second = world.start("backup", world.source, "--to", world.vault, "--json-lines")
+    at, said = second.event("journal-held", 60)
+    equal(said["pid"], first.pid, f"{name}: the other names the holder")
+    figure(f"{name}: named after {at - second.started:.1f} s, caught after {tries} tries")
+    equal(second.process.poll(), None, f"{name}: the other waits")
+    if how == "continued":
+        first.signal(signal.SIGCONT)
+        first.expect(0)
+    else:
+        first.kill()
+    second.expect(0)
+    world.run("backup", world.source, "--to", world.vault).expect(0)
+    world.run("restore", world.path("out"), "--from", world.vault).expect(0)
+    check_restored(world.path("out"), world.source, name)
+    check_sound(world, distinct(world.source), name)
+
+
+def first_ones(homes):
+    """Two first backups at once on an empty vault make one set of keys"""
+    name = f"first backups of {homes} home{'s' if homes > 1 else ''}"
+    world = World("together4")
+    photos(world.source, 20)
+    password = {"LANDFALL_PASSWORD": PASSWORD}
+    names = ["home", "home2" if homes > 1 else "home"]
+    both = [world.start("backup", world.source, "--to", world.vault, "--json-lines", "--home", world.path(home),
+                        env={**password, "LANDFALL_DEVICE": home}) for home in names]
+    for running in both:
+        running.expect(0)
+    keys = [event["recovery_key"] for running in both for event in running.all("recovery-key")]
+    equal(len(keys), 1, f"{name}: one set of keys is made, and shown once")
+    equal(rows(os.path.join(world.vault, "server.db"), "SELECT count(*) FROM key_attributes")[0][0], 1, f"{name}: the vault has one set")
+    for how, env in (("password", password), ("recovery key", {"LANDFALL_RECOVERY_KEY": keys[0]})):
+        out = world.path(f"out {how}")
+        world.run("restore", out, "--from", world.vault, "--home", world.path("elsewhere"), env=env).expect(0)
+        check_restored(out, world.source, f"{name}, with the {how}")
+    for home in set(names):
+        check_sound(world, distinct(world.source), f"{name}, {home}", home=world.path(home))
+
+
+def two_homes():
+    """Two homes back the same and other files up to one vault folder at once"""
+    world = World("together5")
+    mine, other = world.path("a", "Pictures"), world.path("b", "Pictures")
+    for folder in (mine, other):
+        photos(folder, 80, 3000, seed="same")
+        photos(folder, 3, 17 * MIB, seed="same big", name="big {}.jpg")
+    photos(mine, 20, 3000, seed="mine", name="mine {}.jpg")
+    photos(other, 20, 3000, seed="other", name="other {}.jpg")
+    homes = [world.path("home a"), world.path("home b")]
+    for home in homes:
+        world.unlock("--to", world.vault, "--home", home)
+    both = [world.start("backup", folder, "--to", world.vault, "--json-lines", "--home", home, env={"LANDFALL_DEVICE": home})
+            for home, folder in zip(homes, (mine, other))]
+    for running in both:
+        running.expect(0)
+    figure(f"two homes: done {[running.count('done') for running in both]}, uploaded "
+           f"{[sum(event['uploaded'] for event in running.all('done')) for running in both]}")
+    for home in homes:
+        check_sound(world, distinct(mine, other), f"two homes, {os.path.basename(home)}", home=home)
+    world.run("restore", world.path("out"), "--from", world.vault, "--home", homes[0]).expect(0)
+    # Both have a folder of this name, and they do not disagree: what is in either is in what comes back.
+    check(tree(world.path("out", "Pictures")) == {**tree(mine), **tree(other)}, "two homes: the files of both come back identical")
+
+
+def all_at_once(jobs):
+    """What mostly waits may wait at the same time."""
+    threads = [threading.Thread(target=scenario, args=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    wanted = os.environ.get("LANDFALL_ONLY", "").split()
+    jobs = [(one_home,), (two_homes,), (first_ones, 1), (first_ones, 2), (inside, "continued"), (inside, "killed")]
+    for job in jobs:
+        if not wanted or job[0].__name__ in wanted:
+            scenario(*job)
+    if not wanted or "stopped" in wanted:
+        all_at_once([(stopped, moment, held) for moment in MOMENTS for held in (False, True)])
+    results.close()
