@@ -299,6 +299,9 @@ pub(crate) struct Server {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8642")]
     pub listen: String,
+    /// How long a signed URL stays valid
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, hide = true)]
+    pub grant_ttl: Option<Duration>,
     #[command(subcommand)]
     pub command: Option<ServerCommand>,
 }

@@ -101,7 +101,7 @@ impl Command {
 
     /// The home, opened only to look. `None` if there is no journal.
     ///
-    /// SQLite cannot read a journal in WAL mode where it may not write; then a copy is looked at.
+    /// SQLite cannot read a journal in WAL mode where it may not write, or has no room to; then a copy is looked at.
     ///
     /// # Errors
     /// What the engine says.
@@ -115,11 +115,11 @@ impl Command {
         if let Ok(engine) = opened {
             // Opening reads nothing that a look would not: try one before trusting it.
             match engine.destinations().await {
-                Err(landfall::Error::Store(landfall::StoreError::ReadOnly(_))) => {}
+                Err(error) if cannot_be_looked_at(&error) => {}
                 Err(error) => return Err(error).during("cannot read the journal"),
                 Ok(_) => return Ok(Some(engine)),
             }
-        } else if !matches!(opened, Err(landfall::Error::Store(landfall::StoreError::ReadOnly(_)))) {
+        } else if !opened.as_ref().is_err_and(cannot_be_looked_at) {
             return opened.map(Some).during("cannot read the journal");
         }
         let copy = std::env::temp_dir().join(format!("landfall-{}", self.env.random.name()));
@@ -161,4 +161,9 @@ impl Command {
     async fn open(&self, settings: Settings) -> Result<Engine, Failed> {
         Engine::open(settings, self.env.clone()).await.during("cannot open the home")
     }
+}
+
+fn cannot_be_looked_at(error: &landfall::Error) -> bool {
+    use landfall::StoreError::{Full, ReadOnly};
+    matches!(error, landfall::Error::Store(ReadOnly(_) | Full))
 }

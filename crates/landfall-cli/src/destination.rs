@@ -235,7 +235,16 @@ async fn open_folder(command: &Command, folder: &Path, mode: Mode) -> Result<Ser
 /// # Errors
 /// What the folder says.
 pub(crate) async fn open_server(command: &Command, folder: &Path) -> Result<Server, Failed> {
-    Server::open(ServerConfig::new(folder), command.env.clone()).await.map_err(|error| {
+    open_server_with(command, ServerConfig::new(folder)).await
+}
+
+/// Opens a vault folder with other settings than the defaults.
+///
+/// # Errors
+/// What the folder says.
+pub(crate) async fn open_server_with(command: &Command, config: ServerConfig) -> Result<Server, Failed> {
+    let folder = config.vault.clone();
+    Server::open(config, command.env.clone()).await.map_err(|error| {
         let (code, hint) = match &error {
             OpenError::NewerSchema { .. } => ("vault-newer", "use the newer version of landfall"),
             OpenError::Damaged { .. } => {

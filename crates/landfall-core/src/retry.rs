@@ -51,25 +51,32 @@ pub enum Gate {
         since: Duration,
         /// Failures of this outage.
         failures: u32,
+        /// Monotonic time before which the destination asked for no request. Zero if it did not.
+        asked: Duration,
     },
 }
 
 impl Gate {
-    /// A request came through.
-    pub fn on_success(&mut self) {
-        *self = Self::Open;
+    /// A request came through. One that does so before the moment the destination asked to wait for was under way
+    /// when it asked, and says nothing.
+    pub fn on_success(&mut self, now: Duration) {
+        if !matches!(self, Self::Shut { asked, .. } if now < *asked) {
+            *self = Self::Open;
+        }
     }
 
     /// The destination was away or asked to wait.
     pub fn on_failure(&mut self, policy: &RetryPolicy, now: Duration, retry_after: Option<Duration>, fraction: f64) {
-        let (since, failures) = match *self {
-            Self::Open => (now, 1),
+        let asked = retry_after.map_or(Duration::ZERO, |pause| now + pause);
+        let (since, failures, before) = match *self {
+            Self::Open => (now, 1, Duration::ZERO),
             // Several requests were under way when it went away: they are one failure, not many.
-            Self::Shut { last, since, failures, .. } if now < last + policy.base => (since, failures),
-            Self::Shut { since, failures, .. } => (since, failures.saturating_add(1)),
+            Self::Shut { last, since, failures, asked, .. } if now < last + policy.base => (since, failures, asked),
+            Self::Shut { since, failures, asked, .. } => (since, failures.saturating_add(1), asked),
         };
         let pause = policy.delay(failures, fraction).max(retry_after.unwrap_or_default());
-        *self = Self::Shut { until: now + pause, last: now, since, failures };
+        let asked = asked.max(before);
+        *self = Self::Shut { until: (now + pause).max(asked), last: now, since, failures, asked };
     }
 
     /// Lets a request pass, or says until when it must wait. While the destination is away, the request that passes
@@ -124,7 +131,10 @@ mod tests {
         for _ in 0..4 {
             gate.on_failure(&policy, now, None, 1.0);
         }
-        assert_eq!(gate, Gate::Shut { until: now + policy.base, last: now, since: now, failures: 1 });
+        assert_eq!(
+            gate,
+            Gate::Shut { until: now + policy.base, last: now, since: now, failures: 1, asked: Duration::ZERO }
+        );
     }
 
     #[test]
@@ -133,7 +143,10 @@ mod tests {
         gate.on_failure(&RetryPolicy::default(), Duration::ZERO, Some(Duration::from_secs(42)), 0.0);
         assert_eq!(gate.opens_at(Duration::from_secs(41)), Some(Duration::from_secs(42)));
         assert_eq!(gate.opens_at(Duration::from_secs(42)), None);
-        gate.on_success();
+        // It was under way when the others were asked to wait.
+        gate.on_success(Duration::from_secs(41));
+        assert_eq!(gate.opens_at(Duration::from_secs(41)), Some(Duration::from_secs(42)));
+        gate.on_success(Duration::from_secs(42));
         assert_eq!(gate.away_for(Duration::from_secs(43)), None);
     }
 }

@@ -105,9 +105,9 @@ pub struct MagicMetadata {
 
 /// Registers a file whose objects are stored.
 ///
-/// Idempotent: the same body again returns the same record; another body for the same object is refused with
-/// [`crate::ErrorCode::RegisteredDifferently`]; a `content_tag` that another record of the account carries is refused
-/// with [`crate::ErrorCode::ContentExists`] and that record.
+/// Idempotent: the same body again returns the same record; another body with a `content_tag` that a
+/// record of the account carries is refused with [`crate::ErrorCode::ContentExists`] and that record, be it of the same
+/// objects or of others; any other body for the same object with [`crate::ErrorCode::RegisteredDifferently`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewFile {

@@ -159,10 +159,33 @@ fn registered_before(
     match found {
         None => Ok(None),
         Some((id, hash)) if hash == *body_hash => Ok(record::select(transaction, account, id)?),
-        Some(_) => Err(Refusal::conflict(
-            ErrorCode::RegisteredDifferently,
-            "one of these objects is registered already, with another body",
-        )),
+        Some(_) => {
+            // An older state of the same journal may have frozen another body for the same content: it hears of the
+            // record, and takes that for its own.
+            refuse_content_that_exists(transaction, account, new)?;
+            Err(Refusal::conflict(
+                ErrorCode::RegisteredDifferently,
+                "one of these objects is registered already, with another body",
+            ))
+        }
+    }
+}
+
+fn refuse_content_that_exists(transaction: &Transaction<'_>, account: Account, new: &NewFile) -> Result<(), Refusal> {
+    let Some(tag) = &new.content_tag else { return Ok(()) };
+    let winner = transaction
+        .prepare_cached(&format!(
+            "SELECT {} FROM file WHERE account = ?1 AND content_tag = ?2 AND is_deleted = 0",
+            record::COLUMNS
+        ))?
+        .query_row((account.0, &tag.0), record::from_row)
+        .optional()?;
+    match winner {
+        None => Ok(()),
+        Some(winner) => {
+            let refusal = Refusal::conflict(ErrorCode::ContentExists, "this content is registered already");
+            Err(Refusal { winner: Some(Box::new(winner)), ..refusal })
+        }
     }
 }
 
@@ -170,19 +193,7 @@ fn check_against_vault(transaction: &Transaction<'_>, account: Account, new: &Ne
     if !collections::exists(transaction, account, new.collection_id)? {
         return Err(Refusal::not_found("no such collection"));
     }
-    if let Some(tag) = &new.content_tag {
-        let winner = transaction
-            .prepare_cached(&format!(
-                "SELECT {} FROM file WHERE account = ?1 AND content_tag = ?2 AND is_deleted = 0",
-                record::COLUMNS
-            ))?
-            .query_row((account.0, &tag.0), record::from_row)
-            .optional()?;
-        if let Some(winner) = winner {
-            let refusal = Refusal::conflict(ErrorCode::ContentExists, "this content is registered already");
-            return Err(Refusal { winner: Some(Box::new(winner)), ..refusal });
-        }
-    }
+    refuse_content_that_exists(transaction, account, new)?;
     for object in [&new.file, &new.thumbnail] {
         let upload =
             uploads::select(transaction, account.0, &object.object_key)?.ok_or_else(Refusal::no_such_upload)?;

@@ -52,10 +52,16 @@ impl StoreError {
         match error.sqlite_error_code() {
             Some(Sql::DatabaseCorrupt | Sql::NotADatabase) => Self::Damaged { path: path.to_owned(), detail },
             Some(Sql::DiskFull) => Self::Full,
+            // The index of the log cannot be made longer: what SQLite calls an I/O error is a full disk.
+            Some(Sql::SystemIoFailure) if is_extended(&error, rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => Self::Full,
             Some(Sql::ReadOnly | Sql::CannotOpen | Sql::PermissionDenied) => Self::ReadOnly(detail),
             _ => Self::Sqlite(error),
         }
     }
+}
+
+fn is_extended(error: &rusqlite::Error, code: i32) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == code)
 }
 
 impl From<rusqlite::Error> for StoreError {

@@ -346,10 +346,10 @@ pub(crate) struct Watcher {
     pub(crate) is_server: bool,
 }
 
-/// How likely a process dies at a step that belongs to no phase.
-const CRASH_CHANCE: f64 = 0.03;
+/// How likely a server dies at a step, and any process at one that belongs to no phase.
+const CRASH_CHANCE: f64 = 0.02;
 /// How likely it dies just before or just after a commit of its journal: there are many.
-const CRASH_AT_COMMIT_CHANCE: f64 = 0.002;
+const CRASH_AT_COMMIT_CHANCE: f64 = 0.001;
 
 impl StepHook for Watcher {
     fn reached(&self, step: &'static str) {
@@ -421,7 +421,12 @@ impl Watcher {
         let fault = if self.is_server {
             Fault::ServerCrash
         } else {
-            Fault::ALL[usize::try_from(state.random.below(Fault::ALL.len() as u64)).unwrap_or(0)]
+            let draw = || Fault::ALL[usize::try_from(state.random.below(Fault::ALL.len() as u64)).unwrap_or(0)];
+            match draw() {
+                // After these all begins anew, and a world takes longer than its other faults together.
+                Fault::Crash | Fault::LostRename | Fault::ServerCrash if state.random.chance(0.4) => draw(),
+                fault => fault,
+            }
         };
         *state.table.0.entry((fault, phase)).or_default() += 1;
         state.left -= 1;

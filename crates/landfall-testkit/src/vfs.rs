@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     ptr,
     sync::{
-        Arc, Mutex, Once, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -39,12 +39,6 @@ impl SimVfs {
     /// Registers the file system of a process. `random` feeds what SQLite draws from it.
     pub fn register(disk: &Arc<SimDisk>, process: ProcessId, random: SeededRandom) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        static COUNT_NOTHING: Once = Once::new();
-        // Counting what SQLite allocates takes a lock per allocation, which all worlds of a test share.
-        // SAFETY: the option takes one `int`; SQLite refuses it, and changes nothing, once it has started.
-        COUNT_NOTHING.call_once(|| unsafe {
-            ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
-        });
         let name = format!("landfall-sim-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let c_name = CString::new(name.as_str()).expect("a name of letters and digits holds no NUL");
         let vfs = Arc::new_cyclic(|this: &std::sync::Weak<Registered>| {

@@ -210,16 +210,19 @@ impl Remote {
                 state.gate.on_failure(&self.policy, now, retry_after, self.env.random.fraction());
                 state.last = Some(failure.clone());
             }
-            None if failure.code != Code::BadAnswer => state.gate.on_success(),
+            None if failure.code != Code::BadAnswer => state.gate.on_success(now),
             None => {}
         }
         failure
     }
 
     fn open_gate(&self) {
+        let now = self.env.clock.monotonic();
         let mut state = self.state();
-        state.gate.on_success();
-        state.last = None;
+        state.gate.on_success(now);
+        if state.gate == Gate::Open {
+            state.last = None;
+        }
     }
 
     /// Waits until the vault may be tried. While it is away one caller at a time finds out.

@@ -36,7 +36,7 @@ pub(crate) async fn carry_out(command: Command, what: Subcommands) -> Result<Exi
         Subcommands::Backup(backup) => Box::pin(backup::backup(command, backup)).await,
         Subcommands::Run(run) => Box::pin(run::run(command, run)).await,
         Subcommands::Server(server) => match server.command {
-            None => serve::serve(&command, server.vault, &server.listen).await,
+            None => serve::serve(&command, server.vault, &server.listen, server.grant_ttl).await,
             Some(ServerCommand::Account(account)) => account::account(&command, server.vault, account).await,
         },
         Subcommands::Config(config) => config::config(command, config.command),

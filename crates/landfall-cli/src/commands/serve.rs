@@ -1,16 +1,24 @@
 //! `landfall server`: serve a vault folder to other devices.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
+use landfall_server::ServerConfig;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{command::Command, destination::open_server, exit::Exit, failed::Failed, output::fields};
+use crate::{command::Command, destination::open_server_with, exit::Exit, failed::Failed, output::fields};
 
 /// Carries out `landfall server`: serves until it is asked to stop.
-pub(crate) async fn serve(command: &Command, vault: Option<PathBuf>, listen: &str) -> Result<Exit, Failed> {
+pub(crate) async fn serve(
+    command: &Command,
+    vault: Option<PathBuf>,
+    listen: &str,
+    grant_ttl: Option<Duration>,
+) -> Result<Exit, Failed> {
     let folder = vault.unwrap_or_else(|| command.home.default_vault.clone());
-    let server = open_server(command, &folder).await?;
+    let mut config = ServerConfig::new(&folder);
+    config.grant_ttl = grant_ttl.unwrap_or(config.grant_ttl);
+    let server = open_server_with(command, config).await?;
     let cannot = |error: std::io::Error| {
         Failed::new("bad-config", format!("cannot listen on {listen}"), error.to_string())
             .hint("choose another address with `--listen ADDR`; port 0 takes a free one")

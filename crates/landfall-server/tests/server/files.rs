@@ -69,6 +69,18 @@ async fn another_body_for_a_registered_object_is_refused() {
 }
 
 #[tokio::test]
+async fn another_body_for_the_same_objects_and_content_names_their_record() {
+    let world = World::new();
+    let client = world.client().await;
+    let body = client.file_body(&content(100), Some(3)).await;
+    let first: FileRecord = client.post(route::FILES, &body).await.json();
+    let mut other = body.clone();
+    other.key_decryption_nonce = Base64(vec![1; 24]);
+    let problem = client.post(route::FILES, &other).await.refused(409, ErrorCode::ContentExists);
+    assert_eq!(*problem.winner.unwrap(), first);
+}
+
+#[tokio::test]
 async fn registering_checks_that_both_objects_are_stored_with_their_sizes() {
     let world = World::new();
     let client = world.client().await;

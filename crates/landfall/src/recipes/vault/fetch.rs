@@ -3,10 +3,10 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use landfall_core::{Code, Failure, Remedy};
 use landfall_crypto::{
-    BLOB_LEN_MAX, DigestState, OpenError, StreamHeader, StreamOpener, open_blob, plain_len, sealed_len,
+    BLOB_LEN_MAX, CHUNK_OVERHEAD, DigestState, OpenError, StreamHeader, StreamOpener, open_blob, plain_len, sealed_len,
 };
 use landfall_env::File;
 use landfall_transport::{Body, Loss, vault};
@@ -16,9 +16,8 @@ use crate::{Error, Session, engine::Inner};
 
 /// How long a fetch waits for a vault that is away.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often a fetch begins again at one place without a byte more.
-const FAILURES_MAX: u32 = 6;
+/// How often in a row a vault that is there may break off at the same byte before it counts as having no more.
+const STUCK_MAX: u32 = 8;
 
 /// Fetches a record's content, checks every chunk and the digest of the whole, and writes it to `sink` if there is one.
 /// Returns the sink, not yet synced.
@@ -76,24 +75,6 @@ pub(crate) async fn content(
     Ok(sink)
 }
 
-/// Fetches a record's thumbnail and opens it. `false` if it does not open with the record's own key and header.
-pub(crate) async fn thumbnail_opens(session: &Session, open: &OpenRecord) -> Result<bool, Error> {
-    let sealed = &open.record.file.thumbnail;
-    let (Some(header), true) = (sealed.decryption_header.array(), sealed.size <= BLOB_LEN_MAX as u64) else {
-        return Ok(false);
-    };
-    let body = match session.inner.remote.fetch(open.record.id, true, 0).await {
-        Ok(response) => response.into_body(),
-        Err(failure) if matches!(failure.remedy, Remedy::Block | Remedy::Reopen) => return Ok(false),
-        Err(failure) => return Err(failure.into()),
-    };
-    // One byte more than promised is enough to know.
-    let limited = Limited::new(body, BLOB_LEN_MAX + 1).collect().await;
-    let Ok(bytes) = limited.map(http_body_util::Collected::to_bytes) else { return Ok(false) };
-    let header = StreamHeader::from_bytes(header);
-    Ok(bytes.len() as u64 == sealed.size && open_blob(&open.key, &header, &bytes).is_ok())
-}
-
 /// Whether the vault offers the object of a record with the length the record promises. Reads no content.
 pub(crate) async fn is_there(session: &Session, id: i64, preview: bool, size: u64) -> Result<bool, Error> {
     match session.inner.remote.fetch(id, preview, 0).await {
@@ -101,9 +82,32 @@ pub(crate) async fn is_there(session: &Session, id: i64, preview: bool, size: u6
             let fetched = vault::answer::fetched(response.status().as_u16(), response.headers(), 0)?;
             Ok(fetched.size == Some(size))
         }
-        Err(failure) if matches!(failure.remedy, Remedy::Block | Remedy::Reopen) => Ok(false),
+        // The vault is there, and cannot read what it should have.
+        Err(failure) if matches!(failure.remedy, Remedy::Block | Remedy::Reopen | Remedy::Retry) => Ok(false),
         Err(failure) => Err(failure.into()),
     }
+}
+
+/// Fetches a record's thumbnail and checks that it is this record's. What breaks off is as bad as what is wrong: a
+/// thumbnail is short.
+pub(crate) async fn thumbnail(session: &Session, open: &OpenRecord) -> Result<(), Error> {
+    let id = open.record.id;
+    let tampered = |what: &str| Error::Tampered(format!("the thumbnail of record {id} {what}"));
+    let object = &open.record.file.thumbnail;
+    let header = object.decryption_header.array().ok_or_else(|| tampered("has a header of a wrong length"))?;
+    let response = session.inner.remote.fetch(id, true, 0).await?;
+    vault::answer::fetched(response.status().as_u16(), response.headers(), 0)?;
+    let mut body = response.into_body();
+    let mut sealed = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| tampered("breaks off"))?;
+        sealed.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
+        if sealed.len() as u64 > object.size.min(BLOB_LEN_MAX as u64 + u64::from(CHUNK_OVERHEAD)) {
+            return Err(tampered("is longer than it should be"));
+        }
+    }
+    open_blob(&open.key, &StreamHeader::from_bytes(header), &sealed).map_err(|_| tampered("does not open"))?;
+    Ok(())
 }
 
 /// An answer that is being read, and what of it was not asked for yet.
@@ -123,7 +127,7 @@ impl Answer {
         wire: &mut [u8],
     ) -> Result<(), Error> {
         let mut filled = 0;
-        let mut failures = 0;
+        let (mut failures, mut stuck) = (0, 0);
         while filled < wire.len() {
             let from = at + filled as u64;
             match self.next(session, id, from).await {
@@ -132,16 +136,21 @@ impl Answer {
                     wire[filled..filled + take].copy_from_slice(&bytes.split_to(take));
                     filled += take;
                     self.rest = bytes;
-                    failures = 0;
+                    (failures, stuck) = (0, 0);
                 }
                 Err(failure) => {
                     (self.body, self.rest) = (None, Bytes::new());
                     let away = session.inner.remote.away().map_or(Duration::ZERO, |(away, _)| away);
+                    stuck += u32::from(away.is_zero());
+                    if stuck > STUCK_MAX {
+                        return Err(Error::Tampered(format!(
+                            "the content of record {id} breaks off at byte {from}, however often it is asked for: {failure}"
+                        )));
+                    }
                     let passing =
                         matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask | Remedy::Retry | Remedy::Renew);
                     failures += 1;
-                    let in_vain = failures > FAILURES_MAX && !matches!(failure.remedy, Remedy::Wait { .. });
-                    if !passing || in_vain || away >= PATIENCE {
+                    if !passing || away >= PATIENCE {
                         return Err(failure.into());
                     }
                     let pause = engine.settings.reach.delay(failures, engine.env.random.fraction());

@@ -346,6 +346,8 @@ impl One<'_> {
             Existing::Different | Existing::Absent => {}
         }
         let draft = parent.join(format!(".landfall-{}", env.random.name()));
+        // Also when another file ends the whole restore, and this one is dropped where it is.
+        let _removed = Draft { files: Arc::clone(&env.files), path: draft.clone() };
         let (files, draft_path) = (Arc::clone(&env.files), draft.clone());
         let file = env.blocking.run(move || files.create_new(&draft_path)).await.map_err(io("create", &draft))?;
         let written = match have {
@@ -364,28 +366,32 @@ impl One<'_> {
         let file = match written {
             Ok(Some(file)) => file,
             Ok(None) => unreachable!("a sink that is given is given back"),
-            Err(error) => {
-                let _ = env.blocking.run(move || files.remove_file(&draft_path)).await;
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         };
         let (modified_ns, overwrite, target) = (i128::from(output.modified_ns), self.overwrite, path.clone());
-        let bytes = env
-            .blocking
-            .run(move || {
-                let named = settle(files.as_ref(), file, &draft_path, &target, modified_ns, overwrite);
-                if named.is_err() {
-                    let _ = files.remove_file(&draft_path);
-                }
-                named
-            })
-            .await;
+        let bytes =
+            env.blocking.run(move || settle(files.as_ref(), file, &draft_path, &target, modified_ns, overwrite)).await;
         match bytes {
             Ok(bytes) => Ok(Written::New { path, bytes }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Ok(Written::Refused("exists", "another file took this name meanwhile".to_owned()))
             }
             Err(error) => Err(io("write", &path)(error)),
+        }
+    }
+}
+
+/// A file that has no name of its own yet. What is left of it goes when this is dropped.
+struct Draft {
+    files: Arc<dyn Files>,
+    path: PathBuf,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // A panic stands for a crash, and a crash removes nothing.
+        if !std::thread::panicking() {
+            let _ = self.files.remove_file(&self.path);
         }
     }
 }

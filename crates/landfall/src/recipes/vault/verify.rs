@@ -1,5 +1,7 @@
 //! Checking what the vault holds.
 
+use landfall_core::Remedy;
+
 use super::{fetch, listing::records};
 use crate::{Engine, Error, Session};
 
@@ -15,7 +17,7 @@ pub struct VerifyReport {
 }
 
 /// Checks that every record opens with our keys and that its objects are there with the right lengths; with `read_data`
-/// also reads every content and thumbnail, opens them, and compares the content's digest.
+/// also reads every content and compares its digest, and opens every thumbnail.
 ///
 /// # Errors
 /// [`Error::Destination`] if the vault cannot be asked.
@@ -40,12 +42,17 @@ pub async fn verify(engine: &Engine, session: &Session, read_data: bool) -> Resu
             }
             return Ok(());
         }
-        if !fetch::thumbnail_opens(session, &open).await? {
-            report.problems.push((id, "the thumbnail does not open".to_owned()));
+        match fetch::thumbnail(session, &open).await {
+            Ok(()) => {}
+            Err(Error::Tampered(message)) => report.problems.push((id, message)),
+            // It is missing, which was said above.
+            Err(Error::Destination(failure))
+                if matches!(failure.remedy, Remedy::Block | Remedy::Reopen | Remedy::Retry) => {}
+            Err(error) => return Err(error),
         }
         match fetch::content(&engine.inner, session, &open, None).await {
             Ok(_) => report.bytes_read += open.content.metadata.size.unwrap_or(file.file.size),
-            Err(Error::Destination(failure)) if !matches!(failure.remedy, landfall_core::Remedy::Block) => {
+            Err(Error::Destination(failure)) if !matches!(failure.remedy, Remedy::Block | Remedy::Reopen) => {
                 return Err(failure.into());
             }
             Err(error) => report.problems.push((id, error.to_string())),
