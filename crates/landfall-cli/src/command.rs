@@ -77,6 +77,7 @@ impl Command {
     /// The engine's settings over this home.
     pub(crate) fn settings(&self) -> Settings {
         let mut settings = Settings::new(&self.home.folder);
+        settings.patience = self.patience;
         settings.device = self.home.device();
         let journal = self.home.journal();
         settings.check = std::fs::metadata(journal).is_ok_and(|status| status.len() < CHECKED_BYTES_MAX);

@@ -1,6 +1,10 @@
 //! One item, from where the journal has it to where it cannot be taken further.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use landfall_core::{
     Action, BlockReason, Code, Conditions, Failure, ItemView, PublishState, Remedy, Role, Step, Timestamp, Waits,
@@ -20,6 +24,8 @@ pub(crate) struct Drive {
     pub(crate) observer: Arc<dyn Observer>,
     /// Leave to put parts. Only in memory: another holder gets its own.
     pub(crate) grants: BTreeMap<(ObjectId, u32), (Grant, Duration)>,
+    /// Objects of which the remote has said, under this lease, what it holds.
+    pub(crate) known: BTreeSet<ObjectId>,
     /// The item brought its bytes itself.
     pub(crate) uploaded: bool,
     /// Failures in a row that cost no attempt.
@@ -142,7 +148,16 @@ impl Drive {
             Step::Prepare => self.prepare(present).await,
             Step::Open(role) => self.open(object(present, role)?).await,
             Step::Ask(role) => self.ask(object(present, role)?).await,
-            Step::Send(role, numbers) => self.send(present, object(present, role)?, numbers).await,
+            Step::Send(role, numbers) => {
+                let object = object(present, role)?;
+                if self.known.contains(&object.id) {
+                    self.send(present, object, numbers).await
+                } else {
+                    // An earlier holder opened it, and may have got further than the journal knows: a home that was
+                    // restored from a copy, or lost the end of its log, is older than the remote.
+                    self.open(object).await
+                }
+            }
             Step::Complete(role) => self.complete(object(present, role)?).await,
             Step::Freeze => self.freeze(present).await,
             Step::Register => self.register(present).await,

@@ -40,6 +40,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// Pauses between attempts to reach a destination.
     pub reach: RetryPolicy,
+    /// How long what cannot go on without a destination waits for one that is away.
+    pub patience: Duration,
     /// A file modified less than this ago may still be written, and waits.
     pub quiet: Duration,
     /// Files longer than this are not taken, in bytes.
@@ -70,6 +72,7 @@ impl Settings {
                 cap: Duration::from_secs(30),
                 attempts_max: u32::MAX,
             },
+            patience: Duration::from_secs(60),
             quiet: Duration::from_secs(2),
             file_bytes_max: 64 << 30,
             device: String::new(),

@@ -29,17 +29,42 @@ pub(crate) struct Remote {
     vault: Vault,
     env: Env,
     policy: RetryPolicy,
-    gate: Arc<Mutex<GateState>>,
+    patience: Duration,
+    gates: Arc<Mutex<Gates>>,
 }
 
 /// How long the request that finds out whether the vault is back keeps the others waiting.
 const PROBE: Duration = Duration::from_secs(2);
 
+/// What a call does to the vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It takes no room there.
+    Ask,
+    /// It leaves something there.
+    Store,
+}
+
 #[derive(Default)]
-struct GateState {
-    gate: Gate,
-    /// Why it is shut.
+struct Gates {
+    /// Whether the vault can be reached.
+    reach: Gate,
+    /// Whether it has room. A full vault answers all questions, so only something stored tells that there is room again.
+    room: Gate,
+    /// Why one is shut.
     last: Option<Failure>,
+}
+
+impl Gates {
+    fn came_through(&mut self, kind: Kind, now: Duration) {
+        self.reach.on_success(now);
+        if kind == Kind::Store {
+            self.room.on_success(now);
+        }
+        if (self.reach, self.room) == (Gate::Open, Gate::Open) {
+            self.last = None;
+        }
+    }
 }
 
 /// What a call came to, when it was not an answer that can be used.
@@ -52,14 +77,21 @@ pub(crate) enum CallFailure {
 
 impl Remote {
     pub(crate) fn new(vault: Vault, engine: &Inner) -> Self {
-        Self { vault, env: engine.env.clone(), policy: engine.settings.reach, gate: Arc::default() }
+        Self {
+            vault,
+            env: engine.env.clone(),
+            policy: engine.settings.reach,
+            patience: engine.settings.patience,
+            gates: Arc::default(),
+        }
     }
 
-    /// How long the vault has been out of reach, and why.
+    /// How long the vault has been out of reach or has taken nothing, and why.
     pub(crate) fn away(&self) -> Option<(Duration, Failure)> {
-        let state = self.state();
-        let away = state.gate.away_for(self.env.clock.monotonic())?;
-        Some((away, state.last.clone()?))
+        let now = self.env.clock.monotonic();
+        let gates = self.gates();
+        let away = gates.reach.away_for(now).max(gates.room.away_for(now))?;
+        Some((away, gates.last.clone()?))
     }
 
     pub(crate) async fn account(&self) -> Result<AccountInfo, Failure> {
@@ -98,7 +130,7 @@ impl Remote {
 
     pub(crate) async fn open(&self, upload: &NewUpload) -> Result<UploadStatus, Failure> {
         let origin = self.vault.origin();
-        self.ask(|| request::open(upload), |answer| answer::opened(answer, upload, origin)).await
+        self.repeat(Kind::Store, || request::open(upload), |answer| answer::opened(answer, upload, origin)).await
     }
 
     pub(crate) async fn sign(&self, key: &str, parts: &[PartChecksum]) -> Result<Vec<Grant>, Failure> {
@@ -121,32 +153,32 @@ impl Remote {
     /// One try: a lost answer is the caller's to settle.
     pub(crate) async fn complete(&self, plan: &Plan, parts: Vec<CompletePart>) -> Result<(), Failure> {
         let body = CompleteUpload { parts };
-        let answer = self.once(request::complete(&plan.object_key, &body)).await?;
-        self.judge(answer::completed(&answer, plan, &body.parts))
+        let answer = self.once(Kind::Store, request::complete(&plan.object_key, &body)).await?;
+        self.judge(Kind::Store, answer::completed(&answer, plan, &body.parts))
     }
 
     /// One try: a lost answer is the caller's to settle.
     pub(crate) async fn register(&self, frozen: Bytes, sent: &NewFile) -> Result<Registered, Failure> {
-        let answer = self.once(request::register(frozen)).await?;
-        self.judge(answer::registered(&answer, sent))
+        let answer = self.once(Kind::Store, request::register(frozen)).await?;
+        self.judge(Kind::Store, answer::registered(&answer, sent))
     }
 
     /// One try: a lost answer is the caller's to settle.
     pub(crate) async fn magic_update(&self, updates: &MagicUpdates) -> Result<MagicUpdated, Failure> {
-        let answer = self.once(request::magic_update(updates)).await?;
-        self.judge(answer::magic_updated(&answer))
+        let answer = self.once(Kind::Store, request::magic_update(updates)).await?;
+        self.judge(Kind::Store, answer::magic_updated(&answer))
     }
 
     /// One try: a lost answer is the caller's to settle.
     pub(crate) async fn put_part(&self, grant: &Grant, part: &PartChecksum, body: Body) -> Result<(), CallFailure> {
-        self.pass().await;
+        self.pass(Kind::Store).await;
         let request = request::put_part(grant, part).map_err(CallFailure::Failed)?;
         match self.vault.call(request, Some(body)).await {
-            Ok(answer) => self.judge(answer::part_stored(&answer, part)).map_err(CallFailure::Failed),
+            Ok(answer) => self.judge(Kind::Store, answer::part_stored(&answer, part)).map_err(CallFailure::Failed),
             Err(error) => match error.into_failure() {
                 Ok(failure) => Err(CallFailure::Failed(self.note(failure))),
                 Err(body) => {
-                    self.open_gate();
+                    self.came_through(Kind::Ask);
                     Err(CallFailure::Body(body))
                 }
             },
@@ -155,41 +187,69 @@ impl Remote {
 
     /// Starts reading a file's content from a byte on; the thumbnail's with `preview`.
     pub(crate) async fn fetch(&self, id: i64, preview: bool, from: u64) -> Result<http::Response<Body>, Failure> {
-        self.pass().await;
+        self.pass(Kind::Ask).await;
         let request = if preview { request::preview(id) } else { request::download(id) };
         match self.vault.stream(request.from_byte(from)).await {
             Ok(response) => {
-                self.open_gate();
+                self.came_through(Kind::Ask);
                 Ok(response)
             }
             Err(error) => Err(self.note(failure_of(error))),
         }
     }
 
-    /// A call that is harmless however often it is sent: a lost answer means to try again later.
+    /// Repeats a question that somebody waits for, until the vault has been away for longer than patience lasts.
+    pub(crate) async fn patiently<T, F>(&self, mut question: impl FnMut() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        loop {
+            match question().await {
+                // The gate keeps the next one until it is time for it.
+                Err(failure) if matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask) && !self.is_given_up() => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Whether the vault has been away for longer than patience lasts.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.away().is_some_and(|(away, _)| away >= self.patience)
+    }
+
+    /// A question: harmless however often it is sent.
     async fn ask<T>(
         &self,
         request: impl Fn() -> Request,
         read: impl Fn(&Answer) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let answer = self.once(request()).await.map_err(|failure| match failure.remedy {
-            // Nothing that asks changes anything by being lost.
+        self.repeat(Kind::Ask, request, read).await
+    }
+
+    /// A call that changes nothing more when it is sent again: a lost answer means to try again later.
+    async fn repeat<T>(
+        &self,
+        kind: Kind,
+        request: impl Fn() -> Request,
+        read: impl Fn(&Answer) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let answer = self.once(kind, request()).await.map_err(|failure| match failure.remedy {
             Remedy::Ask => Failure { remedy: Remedy::Wait { retry_after: None }, ..failure },
             _ => failure,
         })?;
-        self.judge(read(&answer))
+        self.judge(kind, read(&answer))
     }
 
-    async fn once(&self, request: Request) -> Result<Answer, Failure> {
-        self.pass().await;
+    async fn once(&self, kind: Kind, request: Request) -> Result<Answer, Failure> {
+        self.pass(kind).await;
         self.vault.call(request, None).await.map_err(|error| self.note(failure_of(error)))
     }
 
-    /// What an answer means for the gate.
-    fn judge<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+    /// What an answer means for the gates.
+    fn judge<T>(&self, kind: Kind, result: Result<T, Failure>) -> Result<T, Failure> {
         match result {
             Ok(value) => {
-                self.open_gate();
+                self.came_through(kind);
                 Ok(value)
             }
             Err(failure) => Err(self.note(failure)),
@@ -204,38 +264,47 @@ impl Remote {
             _ => None,
         };
         let now = self.env.clock.monotonic();
-        let mut state = self.state();
+        let fraction = self.env.random.fraction();
+        let mut gates = self.gates();
         match wait {
             Some(retry_after) => {
-                state.gate.on_failure(&self.policy, now, retry_after, self.env.random.fraction());
-                state.last = Some(failure.clone());
+                let gate = if failure.code == Code::VaultFull { &mut gates.room } else { &mut gates.reach };
+                gate.on_failure(&self.policy, now, retry_after, fraction);
+                gates.last = Some(failure.clone());
             }
-            None if failure.code != Code::BadAnswer => state.gate.on_success(now),
+            None if failure.code != Code::BadAnswer => gates.came_through(Kind::Ask, now),
             None => {}
         }
         failure
     }
 
-    fn open_gate(&self) {
+    fn came_through(&self, kind: Kind) {
         let now = self.env.clock.monotonic();
-        let mut state = self.state();
-        state.gate.on_success(now);
-        if state.gate == Gate::Open {
-            state.last = None;
-        }
+        self.gates().came_through(kind, now);
     }
 
-    /// Waits until the vault may be tried. While it is away one caller at a time finds out.
-    async fn pass(&self) {
+    /// Waits until the vault may be tried. While it is away, or full, one caller at a time finds out.
+    async fn pass(&self, kind: Kind) {
         loop {
             let now = self.env.clock.monotonic();
-            let Err(until) = self.state().gate.pass(now, PROBE) else { return };
+            let may = {
+                let mut gates = self.gates();
+                let room = if kind == Kind::Store { gates.room.opens_at(now) } else { None };
+                match room {
+                    Some(until) => Err(until),
+                    None => gates.reach.pass(now, PROBE).and_then(|()| match kind {
+                        Kind::Store => gates.room.pass(now, PROBE),
+                        Kind::Ask => Ok(()),
+                    }),
+                }
+            };
+            let Err(until) = may else { return };
             tokio::time::sleep(until.saturating_sub(now).max(Duration::from_millis(5))).await;
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, GateState> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    fn gates(&self) -> MutexGuard<'_, Gates> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

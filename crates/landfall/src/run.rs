@@ -1,7 +1,7 @@
 //! Working on everything that is queued for one vault.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -269,6 +269,7 @@ impl Run<'_> {
                 lease: lease.clone(),
                 observer: Arc::clone(&keeper.observer),
                 grants: BTreeMap::new(),
+                known: BTreeSet::new(),
                 uploaded: false,
                 free_failures: 0,
             };

@@ -85,6 +85,7 @@ impl Drive {
         }
         let id = object.id;
         self.write(move |tx, lease, now| tx.asked(lease, id, state, &held, now)).await?;
+        self.known.insert(id);
         // Not before it is written: otherwise whoever asks next would count it again.
         if found > 0 {
             self.observer.saw(Progress::Stored { item: self.lease.item, bytes: found });

@@ -1,6 +1,6 @@
 //! Fetching a content: verified chunk by chunk, resumed where it broke off.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -14,10 +14,8 @@ use landfall_transport::{Body, Loss, vault};
 use super::index::OpenRecord;
 use crate::{Error, Session, engine::Inner};
 
-/// How long a fetch waits for a vault that is away.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How often in a row a vault that is there may break off at the same byte before it counts as having no more.
-const STUCK_MAX: u32 = 8;
+const STUCK_MAX: u32 = 5;
 
 /// Fetches a record's content, checks every chunk and the digest of the whole, and writes it to `sink` if there is one.
 /// Returns the sink, not yet synced.
@@ -77,7 +75,8 @@ pub(crate) async fn content(
 
 /// Whether the vault offers the object of a record with the length the record promises. Reads no content.
 pub(crate) async fn is_there(session: &Session, id: i64, preview: bool, size: u64) -> Result<bool, Error> {
-    match session.inner.remote.fetch(id, preview, 0).await {
+    let remote = &session.inner.remote;
+    match remote.patiently(|| remote.fetch(id, preview, 0)).await {
         Ok(response) => {
             let fetched = vault::answer::fetched(response.status().as_u16(), response.headers(), 0)?;
             Ok(fetched.size == Some(size))
@@ -95,7 +94,8 @@ pub(crate) async fn thumbnail(session: &Session, open: &OpenRecord) -> Result<()
     let tampered = |what: &str| Error::Tampered(format!("the thumbnail of record {id} {what}"));
     let object = &open.record.file.thumbnail;
     let header = object.decryption_header.array().ok_or_else(|| tampered("has a header of a wrong length"))?;
-    let response = session.inner.remote.fetch(id, true, 0).await?;
+    let remote = &session.inner.remote;
+    let response = remote.patiently(|| remote.fetch(id, true, 0)).await?;
     vault::answer::fetched(response.status().as_u16(), response.headers(), 0)?;
     let mut body = response.into_body();
     let mut sealed = Vec::new();
@@ -140,8 +140,8 @@ impl Answer {
                 }
                 Err(failure) => {
                     (self.body, self.rest) = (None, Bytes::new());
-                    let away = session.inner.remote.away().map_or(Duration::ZERO, |(away, _)| away);
-                    stuck += u32::from(away.is_zero());
+                    let remote = &session.inner.remote;
+                    stuck += u32::from(remote.away().is_none());
                     if stuck > STUCK_MAX {
                         return Err(Error::Tampered(format!(
                             "the content of record {id} breaks off at byte {from}, however often it is asked for: {failure}"
@@ -150,7 +150,7 @@ impl Answer {
                     let passing =
                         matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask | Remedy::Retry | Remedy::Renew);
                     failures += 1;
-                    if !passing || away >= PATIENCE {
+                    if !passing || remote.is_given_up() {
                         return Err(failure.into());
                     }
                     let pause = engine.settings.reach.delay(failures, engine.env.random.fraction());

@@ -40,6 +40,7 @@ pub(crate) struct Content {
 pub async fn learn(engine: &Engine, session: &Session, observer: &dyn Observer) -> Result<(), Error> {
     let inner = &engine.inner;
     learn_collections(inner, session).await?;
+    let remote = &session.inner.remote;
     let id = session.inner.destination;
     let mut cursor = inner
         .journal
@@ -49,7 +50,7 @@ pub async fn learn(engine: &Engine, session: &Session, observer: &dyn Observer) 
         .find(|found| found.id == id)
         .map_or(0, |found| found.cursor);
     loop {
-        let page = session.inner.remote.diff(cursor, DIFF_PAGE_MAX).await?;
+        let page = remote.patiently(|| remote.diff(cursor, DIFF_PAGE_MAX)).await?;
         let Some(last) = page.diff.last() else { return Ok(()) };
         cursor = last.updation_time;
         let mut contents = Vec::new();
@@ -89,8 +90,8 @@ pub async fn learn(engine: &Engine, session: &Session, observer: &dyn Observer) 
 }
 
 async fn learn_collections(engine: &Arc<Inner>, session: &Session) -> Result<(), Error> {
-    let id = session.inner.destination;
-    let listed = session.inner.remote.collections().await?;
+    let (id, remote) = (session.inner.destination, &session.inner.remote);
+    let listed = remote.patiently(|| remote.collections()).await?;
     let opened: Vec<_> = listed.iter().filter_map(|listed| open_collection(&session.inner, listed).ok()).collect();
     engine.journal.write(move |tx| opened.iter().try_for_each(|collection| tx.keep_collection(id, collection))).await?;
     Ok(())

@@ -63,13 +63,15 @@ fn entry(open: &OpenRecord) -> Entry {
 /// # Errors
 /// [`Error::Invalid`] if there is no such content; nothing was removed then.
 pub async fn remove(engine: &Engine, session: &Session, ids: &[i64]) -> Result<(), Error> {
+    let remote = &session.inner.remote;
     let mut items = Vec::new();
     for id in ids {
-        let record = session.inner.remote.file(*id).await?;
+        let record = remote.patiently(|| remote.file(*id)).await?;
         let record = record.ok_or_else(|| Error::Invalid(format!("the vault has no content {id}")))?;
         items.push(TrashItem { file_id: *id, collection_id: record.file.collection_id });
     }
-    session.inner.remote.trash(&TrashRequest { items }).await?;
+    let what = TrashRequest { items };
+    remote.patiently(|| remote.trash(&what)).await?;
     let (destination, ids) = (session.inner.destination, ids.to_vec());
     engine.inner.journal.write(move |tx| ids.iter().try_for_each(|id| tx.forget_record(destination, *id))).await?;
     Ok(())
@@ -81,9 +83,10 @@ pub(super) async fn records(
     session: &Session,
     mut each: impl AsyncFnMut(i64, Result<OpenRecord, Error>) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let remote = &session.inner.remote;
     let mut cursor = 0;
     loop {
-        let page = session.inner.remote.diff(cursor, DIFF_PAGE_MAX).await?;
+        let page = remote.patiently(|| remote.diff(cursor, DIFF_PAGE_MAX)).await?;
         let Some(last) = page.diff.last() else { return Ok(()) };
         cursor = last.updation_time;
         for record in page.diff.into_iter().filter(|record| !record.is_deleted) {

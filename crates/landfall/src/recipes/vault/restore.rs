@@ -278,7 +278,8 @@ enum Existing {
 impl One<'_> {
     async fn restore(&self, id: i64, outputs: Vec<Output>) -> Result<RestoreReport, Error> {
         let mut report = RestoreReport::default();
-        let open = match self.session.inner.remote.file(id).await? {
+        let remote = &self.session.inner.remote;
+        let open = match remote.patiently(|| remote.file(id)).await? {
             Some(record) => open_record(&self.engine, self.session, record).await,
             None => Err(Error::Tampered(format!("record {id} was listed and is not there"))),
         };
