@@ -17,6 +17,19 @@ pub struct Lease {
     pub generation: Generation,
 }
 
+/// What a worker sees when it looks up from its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// Items it works on whose leases are gone.
+    pub lost: Vec<ItemId>,
+    /// [`Tx::claim`] would find something, after [`Tx::wake`].
+    pub can_claim: bool,
+    /// There are items that could still go on by themselves.
+    pub has_queued: bool,
+    /// There are remote uploads to be deleted.
+    pub has_abandoning: bool,
+}
+
 /// No wait is longer than this: a moment further away was written before the wall clock jumped back.
 const WAIT_MAX_MS: i64 = 3_600_000;
 
@@ -161,18 +174,34 @@ impl Tx<'_> {
 }
 
 impl Tx<'_> {
-    /// Whether a claim could find anything now. Reads only.
-    pub fn has_work(&self, destination: DestinationId, now: Timestamp) -> Result<bool, StoreError> {
+    /// Looks at everything a worker goes by, at one moment. Costs no write, and no more the longer the queue is.
+    pub fn outlook(
+        &self,
+        destination: DestinationId,
+        leases: &[Lease],
+        limits: ClassLimits,
+        now: Timestamp,
+    ) -> Result<Outlook, StoreError> {
+        let (photos, videos) = self.held_by_class()?;
+        let room = limits.room(photos, videos);
         let mut statement = self.connection.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class IN ('photo', 'video') AND state = 'active'
-                               AND waits = 'nothing' AND worker IS NULL)
-                 OR EXISTS (SELECT 1 FROM item WHERE waits = 'until' AND (not_before <= ?2 OR not_before > ?2 + ?3))",
+            "SELECT EXISTS (SELECT 1 FROM item WHERE waits = 'until' AND (not_before <= ?2 OR not_before > ?2 + ?3))
+                 OR ?4 AND EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'photo' AND state = 'active'
+                                      AND waits = 'nothing' AND worker IS NULL)
+                 OR ?5 AND EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'video' AND state = 'active'
+                                      AND waits = 'nothing' AND worker IS NULL),
+                    EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class IN ('photo', 'video') AND state = 'active'),
+                    EXISTS (SELECT 1 FROM object WHERE destination = ?1 AND state = 'abandoning')",
         )?;
-        Ok(statement.query_row((destination.0, now.0, WAIT_MAX_MS), |row| row.get(0))?)
+        let (can_claim, has_queued, has_abandoning) = statement
+            .query_row((destination.0, now.0, WAIT_MAX_MS, room.total > 0, room.video > 0), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        Ok(Outlook { lost: self.lost(leases)?, can_claim, has_queued, has_abandoning })
     }
 
     /// Of these leases, the items that are not held any more.
-    pub fn lost(&self, leases: &[Lease]) -> Result<Vec<ItemId>, StoreError> {
+    fn lost(&self, leases: &[Lease]) -> Result<Vec<ItemId>, StoreError> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM item WHERE id = ?1 AND worker = ?2 AND generation = ?3)")?;

@@ -23,7 +23,7 @@ mod schema;
 mod worker;
 
 pub use self::{
-    claim::Lease,
+    claim::{Lease, Outlook},
     content::{NewContent, SeenPlace},
     destination::{Destination, DestinationId, StoredCollection},
     error::StoreError,

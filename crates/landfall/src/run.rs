@@ -11,8 +11,8 @@ use futures_util::{
     future::{AbortHandle, BoxFuture, abortable},
     stream::FuturesUnordered,
 };
-use landfall_core::Failure;
-use landfall_store::Lease;
+use landfall_core::{Failure, ItemId};
+use landfall_store::{Lease, Outlook};
 use tokio::sync::watch;
 
 use crate::{
@@ -93,8 +93,10 @@ pub struct RunReport {
     pub took: Duration,
 }
 
-/// How often the journal is looked at for work that others left or made.
+/// How often a run that works on something looks whether it is to go on, and whether there is more.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often a run with nothing to do looks for work that others left or made, or whose moment has come.
+const IDLE_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long work under way may go on after stop was said.
 const CHECKPOINT: Duration = Duration::from_millis(900);
 
@@ -229,11 +231,15 @@ impl Run<'_> {
                 let fresh = Worker::enter(&keeper.engine.inner).await?;
                 std::mem::replace(&mut keeper.worker, fresh).leave().await?;
             }
-            self.drop_lost().await?;
-            self.claim().await?;
+            let outlook = self.look().await?;
+            self.drop_lost(&outlook.lost);
+            if outlook.can_claim {
+                self.claim().await?;
+            }
             if self.work.is_empty() {
-                reap(&self.keeper.engine.inner, self.keeper.session).await?;
-                if self.keeper.is_drained().await? {
+                if outlook.has_abandoning {
+                    reap(&self.keeper.engine.inner, self.keeper.session).await?;
+                } else if !outlook.has_queued {
                     return Ok(RunEnd::Drained);
                 }
             }
@@ -278,21 +284,25 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What the journal says now. Costs no write.
+    async fn look(&mut self) -> Result<Outlook, Error> {
+        let Self { keeper, work } = self;
+        let leases: Vec<Lease> = work.held.values().map(|held| held.lease.clone()).collect();
+        let (engine, destination) = (&keeper.engine.inner, keeper.session.inner.destination);
+        let (limits, now) = (engine.settings.limits, engine.now());
+        let outlook = engine.journal.read(move |tx| tx.outlook(destination, &leases, limits, now));
+        Ok(work.alongside(outlook).await?)
+    }
+
     /// Stops work on items that a person paused or cancelled, or that another worker took: their bytes stop within a
     /// second.
     ///
     /// An item that is finished has no lease either, and its work may just be about to say so. So one whose lease is gone
     /// has until the next look to end by itself.
-    async fn drop_lost(&mut self) -> Result<(), Error> {
+    fn drop_lost(&mut self, lost: &[ItemId]) {
         let Self { keeper, work } = self;
-        if work.held.is_empty() {
-            return Ok(());
-        }
-        let leases: Vec<Lease> = work.held.values().map(|held| held.lease.clone()).collect();
-        let journal = &keeper.engine.inner.journal;
-        let lost = work.alongside(journal.read(move |tx| tx.lost(&leases))).await?;
         let now = keeper.engine.inner.env.clock.monotonic();
-        for item in lost {
+        for &item in lost {
             let Some(held) = work.held.get_mut(&item.0) else { continue };
             if now.saturating_sub(*held.lost_at.get_or_insert(now)) >= LOOK_EVERY {
                 held.abort.abort();
@@ -300,17 +310,17 @@ impl Run<'_> {
                 keeper.observer.saw(Progress::Put { item });
             }
         }
-        Ok(())
     }
 
     async fn next(&mut self) -> Next {
         let stop = self.keeper.options.stop.clone();
         let idle = self.work.is_empty();
+        let pause = if idle { IDLE_LOOK_EVERY } else { LOOK_EVERY };
         tokio::select! {
             biased;
             () = stop.said() => Next::Stop,
             Some(ended) = self.work.next(), if !idle => Next::Ended(ended),
-            () = tokio::time::sleep(LOOK_EVERY) => Next::Look,
+            () = tokio::time::sleep(pause) => Next::Look,
         }
     }
 
@@ -356,10 +366,6 @@ impl Keeper<'_> {
         let destination = self.session.inner.destination;
         let now = self.engine.inner.now();
         let journal = &self.engine.inner.journal;
-        // A look costs nothing; a claim costs a durable commit.
-        if !journal.read(move |tx| tx.has_work(destination, now)).await? {
-            return Ok(Vec::new());
-        }
         let worker = self.worker.id.clone();
         let leases = journal
             .write(move |tx| {
@@ -369,13 +375,5 @@ impl Keeper<'_> {
             .await?;
         self.engine.inner.env.steps.reached("claim.committed");
         Ok(leases)
-    }
-
-    async fn is_drained(&self) -> Result<bool, Error> {
-        let destination = self.session.inner.destination;
-        let nothing = move |tx: &landfall_store::Tx<'_>| {
-            Ok(tx.queued(destination)? == 0 && tx.abandoning(destination, 1)?.is_empty())
-        };
-        Ok(self.engine.inner.journal.read(nothing).await?)
     }
 }
