@@ -1,6 +1,6 @@
 """Memory: four large videos under way at once, by a client that may have 64 MiB.
 
-LANDFALL_FULL=1 takes four times 2 GiB, as the promise says; otherwise four times 512 MiB.
+LANDFALL_FULL=1 takes four times 2 GiB; otherwise four times 512 MiB.
 """
 
 import atexit
