@@ -1,6 +1,7 @@
 """Checks that every test and every sabotage named in `docs/promises.md` exists. Prints `N passed, N failed`.
 
-A test is `module::function`: a `#[test]` of that name in a file `module.rs` below `crates`.
+A test is `module::function`: a `#[test]` of that name in a file `module.rs` below `crates`, or a scenario of that name in
+`tests/real/module.py`.
 """
 
 import pathlib
@@ -35,6 +36,11 @@ def tests():
         for attributes, name in re.findall(r"((?:^\s*#\[.*\]\n)+)\s*(?:async )?fn (\w+)", path.read_text(), re.MULTILINE):
             if re.search(r"#\[(?:tokio::)?test\b", attributes):
                 found.add(f"{path.stem}::{name}")
+    for path in ROOT.glob("tests/real/*.py"):
+        text = path.read_text()
+        # Only what the script runs is a scenario.
+        runs = text.partition('if __name__ == "__main__":')[2]
+        found |= {f"{path.stem}::{name}" for name in re.findall(r"^def (\w+)", text, re.MULTILINE) if re.search(rf"\b{name}\b", runs)}
     return found
 
 

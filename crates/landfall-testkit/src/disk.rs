@@ -143,6 +143,11 @@ impl SimDisk {
         self.state().fail_next(op, kind);
     }
 
+    /// From now on two names that differ only in case are one, as on macOS and Windows.
+    pub fn fold_names(&self) {
+        self.state().folds_names = true;
+    }
+
     /// Takes SQLite's syncs away, or gives them back: they succeed and do nothing.
     pub fn skip_database_sync(&self, skip: bool) {
         self.state().skip_database_sync = skip;

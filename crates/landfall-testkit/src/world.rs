@@ -160,7 +160,8 @@ impl World {
         let seed = Seed(seed);
         let random = seed.fork("world").random();
         let clock = Arc::new(SimClock::new(1_700_000_000_000));
-        let items = 2 + below(&random, FILES_MAX - 1);
+        // Few files more often than many: each number of them is met, and most worlds are quick.
+        let items = 2 + below(&random, FILES_MAX - 1).min(below(&random, FILES_MAX - 1));
         let workers = 1 + below(&random, 3);
         let is_embedded = random.chance(0.3);
         let home_count = if random.chance(0.25) { 2 } else { 1 };
@@ -211,7 +212,7 @@ impl World {
 
     /// One of several parts, one duplicate, the rest as it comes.
     fn first_sources(&mut self, items: usize) {
-        let first = self.fresh_bytes(9 * CHUNK as usize + 17);
+        let first = self.fresh_bytes(5 * CHUNK as usize + 17);
         let twin_home = self.homes.len() - 1;
         self.put_source(0, "first.jpg", first.clone());
         self.put_source(twin_home, "twin.jpg", first);
@@ -220,7 +221,7 @@ impl World {
                 0 => 12 + below(&self.random, 60),
                 1 => 12 + below(&self.random, CHUNK as usize),
                 2 => CHUNK as usize * (1 + below(&self.random, 6)),
-                _ => 12 + below(&self.random, CHUNK as usize * 12),
+                _ => 12 + below(&self.random, CHUNK as usize * 9),
             };
             let bytes = self.fresh_bytes(length);
             let home = number % self.homes.len();
@@ -547,7 +548,7 @@ impl World {
         let deadline = tokio::time::Instant::now() + SETTLE_WITHIN;
         let mut full_until: Option<tokio::time::Instant> = None;
         while !workers.is_empty() && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
             self.strike(&mut workers, &mut full_until);
             self.mend_server().await;
             workers = self.reap(workers).await;
@@ -777,7 +778,7 @@ impl World {
 /// How long a signed URL is good.
 pub(crate) const GRANT_TTL: Duration = Duration::from_secs(8);
 /// How likely a fault strikes at a step of a phase.
-const FAULT_CHANCE: f64 = 0.13;
+const FAULT_CHANCE: f64 = 0.2;
 
 /// Makes a database without tables whose pages are small: a transaction of a small world then writes a fourth.
 fn put_empty_database(disk: &Arc<SimDisk>, path: &Path) {

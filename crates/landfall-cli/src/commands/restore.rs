@@ -82,6 +82,7 @@ fn remedy(code: &str) -> &'static str {
         "in-the-way" => "move it away, or restore to another folder",
         "hostile-name" => "do not trust this vault; nothing was written for that name",
         "tampered" => "do not trust this vault; keep the originals and check the server",
+        "name-collision" => "restore it by its number (`landfall ls` shows it) into another folder",
         "cannot-write" => "check the target's disk and rights, then run the command again",
         _ => "run the command again; what is there is not fetched again",
     }

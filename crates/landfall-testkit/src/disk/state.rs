@@ -44,6 +44,8 @@ pub(crate) struct State {
     next_process: u64,
     /// Inodes after the last sweep.
     swept: usize,
+    /// Names that differ only in case are one.
+    pub(super) folds_names: bool,
 }
 
 pub(super) struct Inode {
@@ -147,6 +149,7 @@ impl State {
             next_open: 1,
             next_process: 1,
             swept: 1,
+            folds_names: false,
         }
     }
 
@@ -419,12 +422,15 @@ impl State {
         for name in names {
             dir = self.lookup(dir, name)?;
         }
-        self.inode(dir).names()?;
-        Ok((dir, last.to_owned()))
+        let names = self.inode(dir).names()?;
+        let there = names.now.keys().find(|there| self.folds_names && is_folded_alike(there, last));
+        Ok((dir, there.map_or_else(|| last.to_owned(), Clone::clone)))
     }
 
     fn lookup(&self, dir: Ino, name: &OsStr) -> io::Result<Ino> {
-        self.inode(dir).names()?.now.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        let names = &self.inode(dir).names()?.now;
+        let folded = || names.iter().find(|(there, _)| self.folds_names && is_folded_alike(there, name));
+        names.get(name).or_else(|| folded().map(|(_, ino)| ino)).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -796,4 +802,8 @@ fn components(path: &Path) -> io::Result<Vec<&OsStr>> {
 
 fn dead() -> io::Error {
     io::Error::other("this process is dead")
+}
+
+fn is_folded_alike(one: &OsStr, other: &OsStr) -> bool {
+    one.to_string_lossy().to_lowercase() == other.to_string_lossy().to_lowercase()
 }

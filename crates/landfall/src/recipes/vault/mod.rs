@@ -6,6 +6,7 @@
 
 mod fetch;
 pub(crate) mod index;
+mod layout;
 mod listing;
 pub(crate) mod metadata;
 pub(crate) mod places;

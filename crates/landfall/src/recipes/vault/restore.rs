@@ -2,22 +2,24 @@
 //!
 //! A vault is not trusted with names. A name that is no plain name (`..`, an absolute path, a NUL, a device name where
 //! the system has such) is a problem and writes nothing; nothing is written through a link inside the target; an
-//! existing file that differs is never replaced unless the caller says so.
+//! existing file that differs is never replaced unless the caller says so, and a file that this restore has written never:
+//! two names may be one where the file system does not tell cases apart.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use futures_util::{StreamExt as _, stream};
 use landfall_crypto::DigestState;
-use landfall_env::{FileKind, Files};
+use landfall_env::{FileKind, FileStatus, Files};
 
 use super::{
     OnFile, PlaceFilter, fetch,
     index::{OpenRecord, open_record},
+    layout::{Candidate, Output, Places, lay_out},
     listing::records,
 };
 use crate::{Engine, Error, Session, engine::Inner, source::path_from_bytes};
@@ -61,21 +63,6 @@ pub struct RestoreReport {
     pub problems: Vec<(Vec<u8>, &'static str, String)>,
 }
 
-/// One file to be written.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Output {
-    segments: Vec<Vec<u8>>,
-    modified_ns: i64,
-}
-
-/// A place as some record has it.
-struct Candidate {
-    record: i64,
-    modified_ns: i64,
-    version: i64,
-    updated: i64,
-}
-
 /// Restores contents of a vault into a folder. A file that is reported to `on_file` is durable, with its name. Called
 /// again, it goes on where it stopped: files that are there and equal are left alone.
 ///
@@ -98,9 +85,11 @@ pub async fn restore(
     })?;
     let places = collect(engine, session, options, &mut report).await?;
     let outputs = lay_out(places, options, &mut report);
+    let ours = Ours::default();
     let mut done = stream::iter(outputs)
         .map(|(id, outputs)| {
-            let one = One { engine: Arc::clone(&engine.inner), session, target, overwrite: options.overwrite };
+            let (engine, ours) = (Arc::clone(&engine.inner), ours.clone());
+            let one = One { engine, session, target, overwrite: options.overwrite, ours };
             async move { one.restore(id, outputs).await }
         })
         .buffer_unordered(AT_ONCE);
@@ -113,11 +102,6 @@ pub async fn restore(
     }
     Ok(report)
 }
-
-/// A path and the contents that were at it, the present one first.
-type Wanted = (Vec<Vec<u8>>, Vec<Candidate>);
-
-type Places = BTreeMap<(String, Vec<Vec<u8>>), Vec<Candidate>>;
 
 /// Everything the options ask for, by place. Records themselves are asked for again when their turn comes: memory grows
 /// with the number of places alone.
@@ -178,99 +162,47 @@ async fn collect(
     Ok(places)
 }
 
-/// Decides which content each path gets. Roots of one name from several devices share a folder while they agree, and
-/// get folders of their own when they do not.
-fn lay_out(places: Places, options: &RestoreOptions, report: &mut RestoreReport) -> BTreeMap<i64, Vec<Output>> {
-    let mut by_root: BTreeMap<String, Vec<Wanted>> = BTreeMap::new();
-    for ((root, segments), mut candidates) in places {
-        candidates.sort_by_key(|candidate| std::cmp::Reverse((candidate.version, candidate.updated)));
-        by_root.entry(root).or_default().push((segments, candidates));
-    }
-    let mut taken: BTreeMap<Vec<Vec<u8>>, i64> = BTreeMap::new();
-    let mut outputs: BTreeMap<i64, Vec<Output>> = BTreeMap::new();
-    for (_, files) in by_root {
-        let clashes = |number: u32, taken: &BTreeMap<Vec<Vec<u8>>, i64>| {
-            files.iter().any(|(segments, candidates)| {
-                taken.get(&numbered(segments, number)).is_some_and(|record| *record != candidates[0].record)
-            })
-        };
-        let number = (1..).find(|number| !clashes(*number, &taken)).unwrap_or(1);
-        for (segments, candidates) in &files {
-            let versions = if options.all_versions { candidates.len() } else { 1 };
-            for (age, candidate) in candidates.iter().take(versions).enumerate() {
-                let mut segments = numbered(segments, number);
-                if !segments.iter().all(|segment| is_plain_name(segment)) || segments.is_empty() {
-                    let place = segments.join(&b'/');
-                    let message = "the vault names a path that must not be written".to_owned();
-                    report.problems.push((place, "hostile-name", message));
-                    continue;
-                }
-                if age > 0 {
-                    old_version(&mut segments, candidate.version);
-                }
-                if taken.insert(segments.clone(), candidate.record).is_none() {
-                    let output = Output { segments, modified_ns: candidate.modified_ns };
-                    outputs.entry(candidate.record).or_default().push(output);
-                }
-            }
-        }
-    }
-    outputs
-}
-
-/// The same path below a root's second, third … folder.
-fn numbered(segments: &[Vec<u8>], number: u32) -> Vec<Vec<u8>> {
-    let mut segments = segments.to_vec();
-    if number > 1
-        && let Some(first) = segments.first_mut()
-    {
-        first.extend_from_slice(format!(" ({number})").as_bytes());
-    }
-    segments
-}
-
-/// `photo.jpg` becomes `photo (version 2).jpg`.
-fn old_version(segments: &mut [Vec<u8>], version: i64) {
-    if let Some(name) = segments.last_mut() {
-        let dot = name.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0).unwrap_or(name.len());
-        let ending = name.split_off(dot);
-        name.extend_from_slice(format!(" (version {version})").as_bytes());
-        name.extend_from_slice(&ending);
-    }
-}
-
-/// A name that stays in its folder, on this system.
-fn is_plain_name(name: &[u8]) -> bool {
-    let plain = !name.is_empty() && name != b"." && name != b".." && !name.iter().any(|byte| matches!(byte, 0 | b'/'));
-    plain && (!cfg!(windows) || is_plain_windows_name(name))
-}
-
-/// Windows gives meaning to more: device names, drive letters, streams, backslashes, ends that it drops.
-fn is_plain_windows_name(name: &[u8]) -> bool {
-    const DEVICES: [&str; 22] = [
-        "CON", "PRN", "AUX", "NUL", "COM1", "COM2", "COM3", "COM4", "COM5", "COM6", "COM7", "COM8", "COM9", "LPT1",
-        "LPT2", "LPT3", "LPT4", "LPT5", "LPT6", "LPT7", "LPT8", "LPT9",
-    ];
-    let Ok(text) = std::str::from_utf8(name) else { return false };
-    let stem = text.split('.').next().unwrap_or_default().trim_end();
-    !text.contains(['\\', ':', '*', '?', '"', '<', '>', '|'])
-        && !text.chars().any(|c| c.is_control())
-        && !text.ends_with(['.', ' '])
-        && !DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device))
-}
-
 /// Restores one content to all its places.
 struct One<'r> {
     engine: Arc<Inner>,
     session: &'r Session,
     target: &'r RestoreTarget,
     overwrite: bool,
+    ours: Ours,
+}
+
+/// The files this restore has written or found equal: none of them is replaced, whatever name leads to it.
+#[derive(Clone, Default)]
+struct Ours(Arc<Mutex<BTreeSet<FileId>>>);
+
+/// Tells files apart: by number, or by name in lower case where files have no numbers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum FileId {
+    Inode(u64, u64),
+    Name(String),
+}
+
+impl Ours {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<FileId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FileId {
+    fn of(status: &FileStatus, path: &Path) -> Self {
+        match (status.identity.device, status.identity.inode) {
+            (_, 0) => Self::Name(path.to_string_lossy().to_lowercase()),
+            (device, inode) => Self::Inode(device, inode),
+        }
+    }
 }
 
 enum Existing {
     Absent,
     Equal,
     Different,
+    /// It was restored just now, under a name that the file system takes for this one.
+    Ours,
     /// Something that is no file, or a link, stands in the way.
     Blocked(String),
 }
@@ -334,12 +266,14 @@ impl One<'_> {
         };
         let (files, there) = (Arc::clone(&env.files), path.clone());
         let (size, digest) = (open.content.metadata.size, open.content.digest.clone());
-        let existing = env.blocking.run(move || compare(files.as_ref(), &there, size, &digest)).await;
+        let ours = self.ours.clone();
+        let existing = env.blocking.run(move || compare(files.as_ref(), &there, size, &digest, &ours)).await;
         match existing.map_err(io("read", &path))? {
             Existing::Equal => {
                 return Ok(Written::Equal(path));
             }
             Existing::Blocked(message) => return Ok(Written::Refused("in-the-way", message)),
+            Existing::Ours => return Ok(Written::collision()),
             Existing::Different if !self.overwrite => {
                 let message = "another file has this name; `--overwrite` replaces it".to_owned();
                 return Ok(Written::Refused("exists", message));
@@ -369,11 +303,11 @@ impl One<'_> {
             Ok(None) => unreachable!("a sink that is given is given back"),
             Err(error) => return Err(error),
         };
-        let (modified_ns, overwrite, target) = (i128::from(output.modified_ns), self.overwrite, path.clone());
-        let bytes =
-            env.blocking.run(move || settle(files.as_ref(), file, &draft_path, &target, modified_ns, overwrite)).await;
-        match bytes {
-            Ok(bytes) => Ok(Written::New { path, bytes }),
+        let name = Name { draft: draft_path, path: path.clone(), overwrite: self.overwrite, ours: self.ours.clone() };
+        let modified_ns = i128::from(output.modified_ns);
+        match env.blocking.run(move || settle(files.as_ref(), file, modified_ns, &name)).await {
+            Ok(Some(bytes)) => Ok(Written::New { path, bytes }),
+            Ok(None) => Ok(Written::collision()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Ok(Written::Refused("exists", "another file took this name meanwhile".to_owned()))
             }
@@ -403,6 +337,13 @@ enum Written {
     Refused(&'static str, String),
 }
 
+impl Written {
+    fn collision() -> Self {
+        let message = "the file system takes its name for that of another file restored just now".to_owned();
+        Self::Refused("name-collision", message)
+    }
+}
+
 /// Makes the folders of a path one by one, through no link. The inner error says what stands in the way.
 fn folders(files: &dyn Files, target: &Path, segments: &[Vec<u8>]) -> io::Result<Result<(PathBuf, PathBuf), String>> {
     let mut folder = target.to_owned();
@@ -424,7 +365,7 @@ fn folders(files: &dyn Files, target: &Path, segments: &[Vec<u8>]) -> io::Result
     Ok(Ok((folder, path)))
 }
 
-fn compare(files: &dyn Files, path: &Path, size: Option<u64>, digest: &[u8]) -> io::Result<Existing> {
+fn compare(files: &dyn Files, path: &Path, size: Option<u64>, digest: &[u8], ours: &Ours) -> io::Result<Existing> {
     let status = match files.link_status(path) {
         Ok(status) => status,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Existing::Absent),
@@ -433,8 +374,10 @@ fn compare(files: &dyn Files, path: &Path, size: Option<u64>, digest: &[u8]) -> 
     if status.kind != FileKind::File {
         return Ok(Existing::Blocked(format!("`{}` is in the way and is no file", path.display())));
     }
+    let id = FileId::of(&status, path);
+    let different = |ours: &BTreeSet<FileId>| if ours.contains(&id) { Existing::Ours } else { Existing::Different };
     if size.is_some_and(|size| size != status.len) {
-        return Ok(Existing::Different);
+        return Ok(different(&ours.lock()));
     }
     let mut file = files.open(path)?;
     let mut state = DigestState::new();
@@ -448,7 +391,12 @@ fn compare(files: &dyn Files, path: &Path, size: Option<u64>, digest: &[u8]) -> 
         state.update(&buffer[..count]);
         at += count as u64;
     }
-    Ok(if state.finalize().as_bytes()[..] == *digest { Existing::Equal } else { Existing::Different })
+    let mut ours = ours.lock();
+    if state.finalize().as_bytes()[..] != *digest {
+        return Ok(different(&ours));
+    }
+    ours.insert(id);
+    Ok(Existing::Equal)
 }
 
 fn copy(
@@ -469,32 +417,48 @@ fn copy(
     }
 }
 
-/// Gives a finished draft its time and its name, durably. Returns its length.
+/// Where a finished draft is to be.
+struct Name {
+    draft: PathBuf,
+    path: PathBuf,
+    overwrite: bool,
+    ours: Ours,
+}
+
+/// Gives a finished draft its time and its name, durably. Returns its length, or nothing if the name leads to a file
+/// that was restored just now.
 fn settle(
     files: &dyn Files,
     mut file: Box<dyn landfall_env::File>,
-    draft: &Path,
-    path: &Path,
     modified_ns: i128,
-    overwrite: bool,
-) -> io::Result<u64> {
+    name: &Name,
+) -> io::Result<Option<u64>> {
+    let Name { draft, path, overwrite, ours } = name;
     file.set_modified(modified_ns)?;
     file.sync()?;
-    let bytes = file.status()?.len;
+    let status = file.status()?;
     drop(file);
-    if overwrite {
-        files.rename(draft, path)?;
-    } else {
-        match files.hard_link(draft, path) {
-            Ok(()) => files.remove_file(draft)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
-            // A file system without hard links: the check before has to do.
-            Err(_) if files.link_status(path).is_err() => files.rename(draft, path)?,
-            Err(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+    {
+        // Two drafts at once may be on their way to one file.
+        let mut ours = ours.lock();
+        if files.link_status(path).is_ok_and(|there| ours.contains(&FileId::of(&there, path))) {
+            return Ok(None);
         }
+        if *overwrite {
+            files.rename(draft, path)?;
+        } else {
+            match files.hard_link(draft, path) {
+                Ok(()) => files.remove_file(draft)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+                // A file system without hard links: the check before has to do.
+                Err(_) if files.link_status(path).is_err() => files.rename(draft, path)?,
+                Err(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+            }
+        }
+        ours.insert(FileId::of(&status, path));
     }
     if let Some(parent) = path.parent() {
         files.sync_dir(parent)?;
     }
-    Ok(bytes)
+    Ok(Some(status.len))
 }
