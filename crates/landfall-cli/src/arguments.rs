@@ -161,6 +161,9 @@ pub(crate) struct Backup {
     /// Show what would be taken, and take nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Accept an empty folder, or another vault, where the vault of earlier backups was
+    #[arg(long)]
+    pub new_vault: bool,
     #[command(flatten)]
     pub limits: Limits,
 }

@@ -38,6 +38,8 @@ pub(crate) struct Command {
     pub signals: Signals,
     /// How long an absent destination is waited for.
     pub patience: Duration,
+    /// Whether another vault may take the place of the known one.
+    pub takes_new_vault: bool,
     started: Duration,
     recovery_key: Mutex<Option<Zeroizing<String>>>,
 }
@@ -61,7 +63,17 @@ impl Command {
             recovery_key_file: global.recovery_key_file.clone(),
         };
         let started = env.clock.monotonic();
-        Ok(Self { home, out, env, secrets, signals, patience, started, recovery_key: Mutex::default() })
+        Ok(Self {
+            home,
+            out,
+            env,
+            secrets,
+            signals,
+            patience,
+            takes_new_vault: false,
+            started,
+            recovery_key: Mutex::default(),
+        })
     }
 
     /// How long it has taken so far.

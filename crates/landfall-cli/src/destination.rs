@@ -1,6 +1,7 @@
 //! From `--to` and `--from` to an open vault.
 
 use std::{
+    cmp::Ordering,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 
 use landfall::{
     Carrier, Code, Destination, Engine, Error, HttpCarrier, Origin, Secret, ServiceCarrier, Session, Token,
-    UnlockedKeys, Vault,
+    UnlockedKeys, Vault, VaultFacts,
 };
 use landfall_server::{AccountError, OpenError, Server, ServerConfig};
 use serde_json::Map;
@@ -147,8 +148,7 @@ pub(crate) async fn open(
     token: Option<Token>,
 ) -> Result<Opened, Failed> {
     let (vault, token, server, mut keys) = reach(command, engine, destination, place, mode, token).await?;
-    let facts =
-        patiently(command, || engine.facts(&vault)).await.during(&format!("cannot ask the vault at {place}"))?;
+    let facts = facts(command, engine, destination, place, &vault).await?;
     if mode == Mode::Find && !facts.has_keys {
         return Err(failed(&format!("cannot open the vault at {place}"), &Error::NoKeys));
     }
@@ -169,6 +169,83 @@ pub(crate) async fn open(
         show_recovery_key(command, place, &created.recovery_phrase);
     }
     Ok(Opened { vault, keys, token, server })
+}
+
+/// What a vault says of itself, if it is the one that was here before.
+async fn facts(
+    command: &Command,
+    engine: &Engine,
+    destination: &Destination,
+    place: &Place,
+    vault: &Vault,
+) -> Result<VaultFacts, Failed> {
+    let facts = patiently(command, || engine.facts(vault)).await.during(&format!("cannot ask the vault at {place}"))?;
+    match &destination.vault {
+        Some(known) if *known != facts.name && !command.takes_new_vault => {
+            let what = format!("cannot use the vault at {place}");
+            Err(Failed::new("another-vault", what, "it is not the vault that earlier backups went to").hint(
+                "attach the disk, or name the server, that has it; `landfall backup --new-vault` begins with this one",
+            ))
+        }
+        Some(known) if *known == facts.name && facts.cursor < destination.cursor => {
+            command.out.warn(
+                &format!("the vault at {place} was put back to an older state"),
+                Some("a backup sends again what it lacks"),
+            );
+            Ok(facts)
+        }
+        _ => Ok(facts),
+    }
+}
+
+/// What a vault has compared with what this home knows of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The same, or it cannot be told without a key.
+    AsKnown,
+    /// Others have changed it.
+    HasNews,
+    /// It was put back to an older state, or is another vault.
+    Older,
+}
+
+/// Compares a vault folder with what is known of it, without its key.
+///
+/// # Errors
+/// `vault-missing`, `another-vault`; what the folder says.
+pub(crate) async fn look(
+    command: &Command,
+    engine: &Engine,
+    destination: &Destination,
+    place: &Place,
+) -> Result<Seen, Failed> {
+    let Some(folder) = place.folder() else { return Ok(Seen::AsKnown) };
+    let server = open_folder(command, folder, Mode::Make, destination).await?;
+    let token = match token_of_environment()? {
+        Some(token) => token,
+        None => token_of_folder(&server, folder).await?,
+    };
+    let carrier: Arc<dyn Carrier> = Arc::new(ServiceCarrier::new(server.router()));
+    let vault = Vault::new(carrier, Origin::in_process(), token);
+    let facts = facts(command, engine, destination, place, &vault).await?;
+    Ok(match facts.cursor.cmp(&destination.cursor) {
+        _ if destination.vault.as_ref() != Some(&facts.name) => Seen::Older,
+        Ordering::Less => Seen::Older,
+        Ordering::Equal => Seen::AsKnown,
+        Ordering::Greater => Seen::HasNews,
+    })
+}
+
+/// Whether the key of a known vault can be had without asking anybody.
+///
+/// # Errors
+/// If the kept keys cannot be read.
+pub(crate) fn has_key_at_hand(command: &Command, destination: &Destination) -> Result<bool, Failed> {
+    let kept = match &destination.vault {
+        Some(vault) => command.keystore().get(vault)?.is_some(),
+        None => false,
+    };
+    Ok(kept || command.secrets.is_at_hand())
 }
 
 /// Starts a session with an open vault.
@@ -199,7 +276,7 @@ async fn reach(
     };
     match place {
         Place::Default(folder) | Place::Folder(folder) => {
-            let server = open_folder(command, folder, mode).await?;
+            let server = open_folder(command, folder, mode, destination).await?;
             let token = match token {
                 Some(token) => token,
                 None => token_of_folder(&server, folder).await?,
@@ -221,9 +298,19 @@ async fn reach(
     }
 }
 
-async fn open_folder(command: &Command, folder: &Path, mode: Mode) -> Result<Server, Failed> {
-    if mode == Mode::Find && !folder.join("server.db").exists() {
-        let what = format!("cannot open the vault at `{}`", folder.display());
+async fn open_folder(
+    command: &Command,
+    folder: &Path,
+    mode: Mode,
+    destination: &Destination,
+) -> Result<Server, Failed> {
+    let what = format!("cannot open the vault at `{}`", folder.display());
+    let is_there = folder.join("server.db").exists();
+    if !is_there && destination.vault.is_some() && !command.takes_new_vault {
+        return Err(Failed::new("vault-missing", what, "the vault of earlier backups is not there")
+            .hint("attach the disk that has it; `landfall backup --new-vault` begins with an empty one"));
+    }
+    if !is_there && mode == Mode::Find {
         return Err(Failed::new("no-such-vault", what, "there is no vault in this folder")
             .hint("name the vault with `--from DIR|URL`, or make one with `landfall backup`"));
     }

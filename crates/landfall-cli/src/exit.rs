@@ -44,8 +44,8 @@ impl Exit {
         match code {
             "locked" | "wrong-password" | "wrong-recovery-key" | "no-keys" | "unauthorized" => Self::Credentials,
             "offline" | "throttled" | "vault-full" | "home-full" | "server-error" | "answer-lost" | "stalled"
-            | "vault-busy" => Self::Queued,
-            "invalid" | "not-found" | "no-such-item" | "no-such-vault" => Self::Usage,
+            | "vault-busy" | "vault-missing" => Self::Queued,
+            "invalid" | "not-found" | "no-such-item" | "no-such-vault" | "another-vault" => Self::Usage,
             "home-read-only" | "not-permitted" | "vault-read-only" | "bad-config" => Self::Configuration,
             _ => Self::Internal,
         }

@@ -38,6 +38,12 @@ impl Sources {
         self.password_file.is_some() || self.recovery_key_file.is_some()
     }
 
+    /// Whether there is a secret that nobody has to be asked for.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        self.is_explicit() || is_set("LANDFALL_PASSWORD") || is_set("LANDFALL_RECOVERY_KEY")
+    }
+
     /// A secret, from the first place that has one: the recovery key, the password, the terminal.
     ///
     /// # Errors

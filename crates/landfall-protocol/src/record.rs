@@ -11,6 +11,9 @@ pub struct AccountInfo {
     pub account: i64,
     /// A random name of this vault, the same for as long as it lives.
     pub vault: String,
+    /// The latest `updation_time` of the account's records; 0 if it has none. Never falls: a lower one than before means
+    /// that the vault was put back to an older state.
+    pub cursor: i64,
     /// How long a grant stays valid, in milliseconds.
     pub grant_ttl_ms: u64,
     /// Largest object accepted, in bytes of ciphertext.

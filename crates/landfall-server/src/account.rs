@@ -244,12 +244,20 @@ impl FromRequestParts<Server> for Account {
 }
 
 /// `GET /vault/account`
-pub(crate) async fn show(State(server): State<Server>, account: Account) -> Json<AccountInfo> {
+pub(crate) async fn show(State(server): State<Server>, account: Account) -> Result<Json<AccountInfo>, Refusal> {
+    let cursor = server
+        .read(move |transaction, _| {
+            Ok(transaction
+                .prepare_cached("SELECT coalesce(max(updation_time), 0) FROM file WHERE account = ?1")?
+                .query_row([account.0], |row| row.get(0))?)
+        })
+        .await?;
     let Server { inner } = server;
-    Json(AccountInfo {
+    Ok(Json(AccountInfo {
         account: account.0,
         vault: inner.vault.clone(),
+        cursor,
         grant_ttl_ms: u64::try_from(inner.config.grant_ttl.as_millis()).unwrap_or(u64::MAX),
         object_bytes_max: inner.config.object_bytes_max,
-    })
+    }))
 }

@@ -31,6 +31,8 @@ use crate::{
 
 /// What is gathered before it is written, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Frames shorter than this are gathered, in bytes.
+const COPIED_BELOW: usize = 64 << 10;
 
 impl FromRequestParts<Server> for PartName {
     type Rejection = BlobRefusal;
@@ -140,7 +142,7 @@ async fn receive(
         }
         receiving.gather(bytes);
         // What is left at the end is written together with what finishing needs, in one go.
-        if receiving.gathered_bytes >= CHUNK_BYTES {
+        if receiving.is_worth_a_write() {
             receiving = server
                 .blocking(move |_| {
                     receiving.flush()?;
@@ -159,8 +161,11 @@ struct Receiving {
     /// `None` if the part is stored already: then the body is only checked.
     file: Option<Incoming>,
     digest: Digest,
-    gathered: Vec<Bytes>,
-    gathered_bytes: usize,
+    /// Short frames, copied: a frame may be a slice of something large whose owner must have it back before there can
+    /// be a next frame.
+    gathered: Vec<u8>,
+    /// A long frame that follows them.
+    long: Bytes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,22 +182,31 @@ impl Receiving {
             None => Some(Incoming::create(&inner.env, &inner.instance.incoming)?),
         };
         let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-        Ok(Self { name, expected, file, digest, gathered: Vec::new(), gathered_bytes: 0 })
+        Ok(Self { name, expected, file, digest, gathered: Vec::new(), long: Bytes::new() })
     }
 
+    /// Takes the next frame. What is worth a write must be flushed before the next is waited for.
     fn gather(&mut self, bytes: Bytes) {
-        self.gathered_bytes += bytes.len();
-        self.gathered.push(bytes);
+        if bytes.len() < COPIED_BELOW {
+            self.gathered.extend_from_slice(&bytes);
+        } else {
+            self.long = bytes;
+        }
+    }
+
+    fn is_worth_a_write(&self) -> bool {
+        !self.long.is_empty() || self.gathered.len() >= CHUNK_BYTES
     }
 
     fn flush(&mut self) -> Result<(), Refusal> {
-        self.gathered_bytes = 0;
-        for bytes in self.gathered.drain(..) {
-            self.digest.update(&bytes);
-            if let Some(file) = &mut self.file {
-                file.append(&bytes)?;
+        let long = std::mem::take(&mut self.long);
+        for bytes in [&self.gathered[..], &long] {
+            self.digest.update(bytes);
+            if let Some(file) = self.file.as_mut().filter(|_| !bytes.is_empty()) {
+                file.append(bytes)?;
             }
         }
+        self.gathered.clear();
         Ok(())
     }
 

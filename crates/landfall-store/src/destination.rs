@@ -66,6 +66,12 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Up to where the journal knows what the vault said.
+    pub fn cursor(&self, id: DestinationId) -> Result<i64, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT cursor FROM destination WHERE id = ?1")?;
+        Ok(statement.query_row([id.0], |row| row.get(0))?)
+    }
+
     /// Notes which vault this is. `false` if another one was noted before: the folder was exchanged.
     pub fn note_vault(&self, id: DestinationId, vault: &str) -> Result<bool, StoreError> {
         let changed = self
@@ -100,6 +106,17 @@ impl Tx<'_> {
     /// Forgets everything learned from a vault, because another vault is there now. What was taken in charge stays
     /// and is prepared again.
     pub fn forget_vault(&self, id: DestinationId, vault: &str) -> Result<(), StoreError> {
+        self.forget_contents(id)?;
+        self.connection.execute(
+            "UPDATE destination SET vault = ?2, journal_key = NULL, attributes = NULL, token = NULL WHERE id = ?1",
+            (id.0, vault),
+        )?;
+        Ok(())
+    }
+
+    /// Forgets what the vault holds, because it was put back to an older state. What was taken in charge stays and is
+    /// prepared again; every place is offered again by the next scan.
+    pub fn forget_contents(&self, id: DestinationId) -> Result<(), StoreError> {
         self.connection.execute("DELETE FROM content WHERE destination = ?1", [id.0])?;
         self.connection.execute("DELETE FROM seen WHERE destination = ?1", [id.0])?;
         self.connection.execute("DELETE FROM collection WHERE destination = ?1", [id.0])?;
@@ -119,10 +136,7 @@ impl Tx<'_> {
               WHERE destination = ?1 AND state IN ('active', 'paused', 'blocked')",
             [id.0],
         )?;
-        self.connection.execute(
-            "UPDATE destination SET vault = ?2, cursor = 0, journal_key = NULL, attributes = NULL, token = NULL WHERE id = ?1",
-            (id.0, vault),
-        )?;
+        self.connection.execute("UPDATE destination SET cursor = 0 WHERE id = ?1", [id.0])?;
         Ok(())
     }
 

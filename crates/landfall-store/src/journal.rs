@@ -346,16 +346,34 @@ impl Inner {
 
     fn run_all(&self, connection: &Connection, queue: &mut VecDeque<Box<dyn QueuedWrite>>) -> Result<(), StoreError> {
         let tx = Tx { connection, steps: &self.steps };
-        for write in queue.iter_mut() {
-            run(connection, "SAVEPOINT one")?;
+        if let [write] = queue.make_contiguous() {
+            // Alone, it needs no part of the transaction of its own.
             if !write.run(&tx) {
-                run(connection, "ROLLBACK TO one")?;
+                return run(connection, "ROLLBACK").map_err(Into::into);
             }
-            run(connection, "RELEASE one")?;
+        } else {
+            self.run_each(connection, queue, &tx)?;
         }
         self.steps.reached("journal.commit");
         run(connection, "COMMIT")?;
         self.steps.reached("journal.committed");
+        Ok(())
+    }
+
+    /// Carries out each write so that one which fails is undone by itself.
+    fn run_each(
+        &self,
+        connection: &Connection,
+        queue: &mut VecDeque<Box<dyn QueuedWrite>>,
+        tx: &Tx<'_>,
+    ) -> Result<(), StoreError> {
+        for write in queue.iter_mut() {
+            run(connection, "SAVEPOINT one")?;
+            if !write.run(tx) {
+                run(connection, "ROLLBACK TO one")?;
+            }
+            run(connection, "RELEASE one")?;
+        }
         Ok(())
     }
 

@@ -9,6 +9,9 @@ use crate::{Engine, Error, remote::Remote};
 pub struct VaultFacts {
     /// Its random name, the same for as long as the vault lives. Key stores keep its master key under it.
     pub name: String,
+    /// Up to which moment it has changes. Lower than [`Destination::cursor`](landfall_store::Destination::cursor): it was
+    /// put back to an older state.
+    pub cursor: i64,
     /// Whether it has keys. If not, the first password makes them.
     pub has_keys: bool,
 }
@@ -22,6 +25,6 @@ impl Engine {
         let remote = Remote::new(vault.clone(), &self.inner);
         let account = remote.account().await?;
         let has_keys = remote.keys().await?.is_some();
-        Ok(VaultFacts { name: account.vault, has_keys })
+        Ok(VaultFacts { name: account.vault, cursor: account.cursor, has_keys })
     }
 }

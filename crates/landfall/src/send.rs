@@ -320,7 +320,9 @@ impl Sealing {
                 }
                 state.rest = state.chunk().await?;
             }
-            let frame = state.rest.split_to(state.rest.len().min(FRAME_BYTES));
+            // No short frame at the end of a chunk: whoever gathers what is short would keep the whole chunk for it.
+            let length = if state.rest.len() < 2 * FRAME_BYTES { state.rest.len() } else { FRAME_BYTES };
+            let frame = state.rest.split_to(length);
             Ok(Some((Frame::data(frame), state)))
         });
         StreamBody::new(frames).boxed_unsync()

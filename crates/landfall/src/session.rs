@@ -213,7 +213,8 @@ impl Engine {
     /// Starts a session: notes which vault this is, and opens the key that seals this home's secrets.
     ///
     /// If another vault is where this destination's used to be, everything learned from the old one is forgotten and
-    /// what was taken in charge is prepared anew for this one.
+    /// what was taken in charge is prepared anew for this one. The same happens, but for the keys, if the vault was put
+    /// back to an older state than this home has seen.
     ///
     /// # Errors
     /// [`Error::Destination`] if the vault cannot be asked; [`Error::WrongPassword`] if the master key is another's.
@@ -224,8 +225,11 @@ impl Engine {
         keys: &UnlockedKeys,
     ) -> Result<Session, Error> {
         let remote = Remote::new(vault.clone(), &self.inner);
-        let account = remote.account().await?;
         let id = destination.id;
+        // Before the vault is asked: what another process learns meanwhile is later than its answer.
+        let seen = self.inner.journal.read(move |tx| tx.cursor(id)).await?;
+        let account = remote.account().await?;
+        let is_older = account.cursor < seen;
         let env = &self.inner.env;
         let fresh: JournalKey = JournalKey::from_bytes(env.random.array());
         let fresh = pack(&wrap_key(&keys.master, env.random.array(), &fresh));
@@ -236,6 +240,8 @@ impl Engine {
             .write(move |tx| {
                 if !tx.note_vault(id, &name)? {
                     tx.forget_vault(id, &name)?;
+                } else if is_older && tx.cursor(id)? == seen {
+                    tx.forget_contents(id)?;
                 }
                 tx.keep_journal_key(id, &fresh)
             })

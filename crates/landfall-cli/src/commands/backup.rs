@@ -7,7 +7,7 @@ use std::{
 };
 
 use landfall::{
-    Engine, RunReport,
+    Engine, RunEnd, RunReport,
     recipes::vault::{ScanOptions, ScanReport, learn, scan},
 };
 use serde_json::json;
@@ -20,7 +20,7 @@ use crate::{
     arguments::Backup,
     command::Command,
     damage,
-    destination::{self, Mode, Place, real_path},
+    destination::{self, Mode, Place, Seen, real_path},
     exit::Exit,
     failed::{During as _, Failed},
     filter::{Filter, filter},
@@ -34,6 +34,7 @@ pub(crate) async fn backup(mut command: Command, arguments: Backup) -> Result<Ex
     if let Some(patience) = arguments.limits.patience {
         command.patience = patience;
     }
+    command.takes_new_vault = arguments.new_vault;
     let place = place_of(&command, arguments.to.to.as_deref())?;
     let plan = Plan {
         roots: roots(&arguments.paths)?,
@@ -69,7 +70,15 @@ async fn once(command: &Command, plan: &Plan) -> Result<Exit, Failed> {
         if destination.vault.is_some() {
             let found = plan.scan(&engine, None, destination.id).await?;
             if found.taken == 0 && found.queued == 0 && is_idle(&engine, &location).await? {
-                return Ok((None, found));
+                let is_settled = match destination::look(command, &engine, &destination, &plan.place).await? {
+                    Seen::AsKnown => true,
+                    // What others changed is learned as soon as there is a key at hand.
+                    Seen::HasNews => !destination::has_key_at_hand(command, &destination)?,
+                    Seen::Older => false,
+                };
+                if is_settled {
+                    return Ok((None, found));
+                }
             }
         }
         plan.warn_of_the_disk(command);
@@ -91,7 +100,18 @@ async fn once(command: &Command, plan: &Plan) -> Result<Exit, Failed> {
         None => None,
         Some((opened, session)) => {
             let budget = plan.arguments.limits.budget;
-            let report = work::work(command, &engine, session, &tally, budget, Some(command.patience)).await?;
+            let work = async || work::work(command, &engine, session, &tally, budget, Some(command.patience)).await;
+            let mut report = work().await?;
+            if found.queued > 0 && matches!(report.end, RunEnd::Drained) {
+                // What was queued before may have been read before its file changed.
+                let again = async {
+                    let destination = engine.destination(&location).await.during("cannot read the journal")?;
+                    plan.scan(&engine, Some(session), destination.id).await
+                };
+                if command.signals.unless_stopped(again).await?.taken > 0 {
+                    report = work().await?;
+                }
+            }
             if let Some(server) = &opened.server {
                 // Uploads of long ago, from other homes, that nobody will finish. The next time will do as well.
                 let _ = server.maintain().await;

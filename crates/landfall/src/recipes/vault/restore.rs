@@ -17,7 +17,9 @@ use landfall_crypto::DigestState;
 use landfall_env::{FileKind, FileStatus, Files};
 
 use super::{
-    OnFile, PlaceFilter, fetch,
+    OnFile, PlaceFilter,
+    drafts::{Draft, Drafts},
+    fetch,
     index::{OpenRecord, open_record},
     layout::{Candidate, Output, Places, lay_out},
     listing::records,
@@ -83,13 +85,17 @@ pub async fn restore(
         path: target.folder.clone(),
         source,
     })?;
+    let (env, folder) = (engine.inner.env.clone(), target.folder.clone());
+    let drafts = engine.inner.env.blocking.run(move || Drafts::open(&env, &folder)).await;
+    let drafts =
+        drafts.map(Arc::new).map_err(|source| Error::Io { action: "write to", path: target.folder.clone(), source })?;
     let places = collect(engine, session, options, &mut report).await?;
     let outputs = lay_out(places, options, &mut report);
     let ours = Ours::default();
     let mut done = stream::iter(outputs)
         .map(|(id, outputs)| {
-            let (engine, ours) = (Arc::clone(&engine.inner), ours.clone());
-            let one = One { engine, session, target, overwrite: options.overwrite, ours };
+            let (engine, ours, drafts) = (Arc::clone(&engine.inner), ours.clone(), Arc::clone(&drafts));
+            let one = One { engine, session, target, overwrite: options.overwrite, ours, drafts };
             async move { one.restore(id, outputs).await }
         })
         .buffer_unordered(AT_ONCE);
@@ -121,7 +127,9 @@ async fn collect(
         }
     };
     let mut places: Places = BTreeMap::new();
+    let mut missing: BTreeSet<i64> = options.ids.iter().flatten().copied().collect();
     records(engine, session, async |id, open| {
+        missing.remove(&id);
         if options.ids.as_ref().is_some_and(|ids| !ids.contains(&id)) {
             return Ok(());
         }
@@ -135,6 +143,7 @@ async fn collect(
         if album.is_some_and(|album| album != open.record.file.collection_id) {
             return Ok(());
         }
+        let digest: Arc<[u8]> = Arc::from(&open.content.digest[..]);
         let mut any = false;
         for place in open.places.iter() {
             any = true;
@@ -146,20 +155,35 @@ async fn collect(
             if options.filter.as_ref().is_some_and(|filter| !filter(&segments.join(&b'/'))) {
                 continue;
             }
-            let candidate = Candidate { record: id, modified_ns, version: place.v, updated: open.record.updation_time };
+            let candidate = Candidate {
+                record: id,
+                digest: Arc::clone(&digest),
+                modified_ns,
+                version: place.v,
+                updated: open.record.updation_time,
+            };
             places.entry((place.root.clone(), segments)).or_default().push(candidate);
         }
         if !any {
             // Another program put it there: it has a title, and no place.
             let modified_ns = open.content.metadata.modification_time.saturating_mul(1000);
             let segments = vec![open.content.metadata.title.clone().into_bytes()];
-            let candidate = Candidate { record: id, modified_ns, version: 0, updated: open.record.updation_time };
+            let candidate = Candidate {
+                record: id,
+                digest: Arc::clone(&digest),
+                modified_ns,
+                version: 0,
+                updated: open.record.updation_time,
+            };
             places.entry((format!("#{id}"), segments)).or_default().push(candidate);
         }
         Ok(())
     })
     .await?;
-    Ok(places)
+    match missing.first() {
+        Some(id) => Err(Error::Invalid(format!("the vault has no content {id}"))),
+        None => Ok(places),
+    }
 }
 
 /// Restores one content to all its places.
@@ -169,6 +193,7 @@ struct One<'r> {
     target: &'r RestoreTarget,
     overwrite: bool,
     ours: Ours,
+    drafts: Arc<Drafts>,
 }
 
 /// The files this restore has written or found equal: none of them is replaced, whatever name leads to it.
@@ -215,6 +240,12 @@ impl One<'_> {
             Some(record) => open_record(&self.engine, self.session, record).await,
             None => Err(Error::Tampered(format!("record {id} was listed and is not there"))),
         };
+        // What was listed is what is fetched, or the vault exchanges contents between places.
+        let open =
+            open.and_then(|open| match outputs.iter().any(|output| output.digest[..] != open.content.digest[..]) {
+                true => Err(Error::Tampered(format!("record {id} is another than was listed"))),
+                false => Ok(open),
+            });
         let open = match open {
             Err(error @ Error::Tampered(_)) => {
                 report.problems.push((format!("#{id}").into_bytes(), "tampered", error.to_string()));
@@ -260,14 +291,18 @@ impl One<'_> {
             move |source| Error::Io { action, path, source }
         };
         let made = env.blocking.run(move || folders(files.as_ref(), &folder, &segments)).await;
-        let (parent, path) = match made.map_err(io("create", &self.target.folder))? {
-            Ok(paths) => paths,
+        let path = match made.map_err(io("create", &self.target.folder))? {
+            Ok(path) => path,
             Err(message) => return Ok(Written::Refused("in-the-way", message)),
         };
         let (files, there) = (Arc::clone(&env.files), path.clone());
-        let (size, digest) = (open.content.metadata.size, open.content.digest.clone());
+        let wanted = Wanted {
+            size: open.content.metadata.size,
+            digest: open.content.digest.clone(),
+            modified_ns: i128::from(output.modified_ns),
+        };
         let ours = self.ours.clone();
-        let existing = env.blocking.run(move || compare(files.as_ref(), &there, size, &digest, &ours)).await;
+        let existing = env.blocking.run(move || compare(files.as_ref(), &there, &wanted, &ours)).await;
         match existing.map_err(io("read", &path))? {
             Existing::Equal => {
                 return Ok(Written::Equal(path));
@@ -280,30 +315,26 @@ impl One<'_> {
             }
             Existing::Different | Existing::Absent => {}
         }
-        let draft = parent.join(format!(".landfall-{}", env.random.name()));
-        // Also when another file ends the whole restore, and this one is dropped where it is.
-        let _removed = Draft { files: Arc::clone(&env.files), path: draft.clone() };
-        let (files, draft_path) = (Arc::clone(&env.files), draft.clone());
-        let file = env.blocking.run(move || files.create_new(&draft_path)).await.map_err(io("create", &draft))?;
-        let written = match have {
-            // Another place of the same content: the disk is nearer than the vault.
-            Some(original) => {
-                let (files, original) = (Arc::clone(&env.files), original.to_owned());
-                env.blocking
-                    .run(move || copy(files.as_ref(), &original, file))
-                    .await
-                    .map(Some)
-                    .map_err(io("copy", &path))
+        let mut written = None;
+        if let Some(original) = have {
+            // Another place of the same content: the disk is nearer than the vault, if it still has it.
+            let (draft, file) = self.draft().await.map_err(io("create", &path))?;
+            let (files, original, digest) = (Arc::clone(&env.files), original.to_owned(), open.content.digest.clone());
+            let copied = env.blocking.run(move || copy(files.as_ref(), &original, file, &digest)).await;
+            written = copied.ok().flatten().map(|file| (draft, file));
+        }
+        let (draft, file) = match written {
+            Some(written) => written,
+            None => {
+                let (draft, file) = self.draft().await.map_err(io("create", &path))?;
+                match fetch::content(&self.engine, self.session, open, Some(file)).await? {
+                    Some(file) => (draft, file),
+                    None => unreachable!("a sink that is given is given back"),
+                }
             }
-            None => fetch::content(&self.engine, self.session, open, Some(file)).await,
         };
-        let (files, draft_path) = (Arc::clone(&env.files), draft.clone());
-        let file = match written {
-            Ok(Some(file)) => file,
-            Ok(None) => unreachable!("a sink that is given is given back"),
-            Err(error) => return Err(error),
-        };
-        let name = Name { draft: draft_path, path: path.clone(), overwrite: self.overwrite, ours: self.ours.clone() };
+        let files = Arc::clone(&env.files);
+        let name = Name { draft, path: path.clone(), overwrite: self.overwrite, ours: self.ours.clone() };
         let modified_ns = i128::from(output.modified_ns);
         match env.blocking.run(move || settle(files.as_ref(), file, modified_ns, &name)).await {
             Ok(Some(bytes)) => Ok(Written::New { path, bytes }),
@@ -314,20 +345,10 @@ impl One<'_> {
             Err(error) => Err(io("write", &path)(error)),
         }
     }
-}
 
-/// A file that has no name of its own yet. What is left of it goes when this is dropped.
-struct Draft {
-    files: Arc<dyn Files>,
-    path: PathBuf,
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // A panic stands for a crash, and a crash removes nothing.
-        if !std::thread::panicking() {
-            let _ = self.files.remove_file(&self.path);
-        }
+    async fn draft(&self) -> io::Result<(Draft, Box<dyn landfall_env::File>)> {
+        let drafts = Arc::clone(&self.drafts);
+        self.engine.env.blocking.run(move || drafts.create()).await
     }
 }
 
@@ -345,7 +366,7 @@ impl Written {
 }
 
 /// Makes the folders of a path one by one, through no link. The inner error says what stands in the way.
-fn folders(files: &dyn Files, target: &Path, segments: &[Vec<u8>]) -> io::Result<Result<(PathBuf, PathBuf), String>> {
+fn folders(files: &dyn Files, target: &Path, segments: &[Vec<u8>]) -> io::Result<Result<PathBuf, String>> {
     let mut folder = target.to_owned();
     let (name, parents) = segments.split_last().ok_or(io::ErrorKind::InvalidInput)?;
     for segment in parents {
@@ -361,11 +382,18 @@ fn folders(files: &dyn Files, target: &Path, segments: &[Vec<u8>]) -> io::Result
             Err(error) => return Err(error),
         }
     }
-    let path = folder.join(path_from_bytes(name));
-    Ok(Ok((folder, path)))
+    Ok(Ok(folder.join(path_from_bytes(name))))
 }
 
-fn compare(files: &dyn Files, path: &Path, size: Option<u64>, digest: &[u8], ours: &Ours) -> io::Result<Existing> {
+/// What a file is to be.
+struct Wanted {
+    size: Option<u64>,
+    digest: Vec<u8>,
+    modified_ns: i128,
+}
+
+/// Looks at what is at a path. A file with the right bytes is given the right time, too.
+fn compare(files: &dyn Files, path: &Path, wanted: &Wanted, ours: &Ours) -> io::Result<Existing> {
     let status = match files.link_status(path) {
         Ok(status) => status,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Existing::Absent),
@@ -376,7 +404,7 @@ fn compare(files: &dyn Files, path: &Path, size: Option<u64>, digest: &[u8], our
     }
     let id = FileId::of(&status, path);
     let different = |ours: &BTreeSet<FileId>| if ours.contains(&id) { Existing::Ours } else { Existing::Different };
-    if size.is_some_and(|size| size != status.len) {
+    if wanted.size.is_some_and(|size| size != status.len) {
         return Ok(different(&ours.lock()));
     }
     let mut file = files.open(path)?;
@@ -392,26 +420,34 @@ fn compare(files: &dyn Files, path: &Path, size: Option<u64>, digest: &[u8], our
         at += count as u64;
     }
     let mut ours = ours.lock();
-    if state.finalize().as_bytes()[..] != *digest {
+    if state.finalize().as_bytes()[..] != wanted.digest[..] {
         return Ok(different(&ours));
     }
     ours.insert(id);
+    if status.modified_ns != wanted.modified_ns {
+        // Its bytes are what counts: somebody else's file keeps its time.
+        let _ = file.set_modified(wanted.modified_ns).and_then(|()| file.sync());
+    }
     Ok(Existing::Equal)
 }
 
+/// Copies a file that should have this digest; nothing comes of it if it has another by now.
 fn copy(
     files: &dyn Files,
     from: &Path,
     mut to: Box<dyn landfall_env::File>,
-) -> io::Result<Box<dyn landfall_env::File>> {
+    digest: &[u8],
+) -> io::Result<Option<Box<dyn landfall_env::File>>> {
     let mut file = files.open(from)?;
+    let mut state = DigestState::new();
     let mut buffer = vec![0; 256 << 10];
     let mut at = 0;
     loop {
         let count = file.read_at(at, &mut buffer)?;
         if count == 0 {
-            return Ok(to);
+            return Ok((state.finalize().as_bytes()[..] == *digest).then_some(to));
         }
+        state.update(&buffer[..count]);
         to.append(&buffer[..count])?;
         at += count as u64;
     }
@@ -419,7 +455,7 @@ fn copy(
 
 /// Where a finished draft is to be.
 struct Name {
-    draft: PathBuf,
+    draft: Draft,
     path: PathBuf,
     overwrite: bool,
     ours: Ours,
@@ -434,6 +470,7 @@ fn settle(
     name: &Name,
 ) -> io::Result<Option<u64>> {
     let Name { draft, path, overwrite, ours } = name;
+    let draft = draft.path();
     file.set_modified(modified_ns)?;
     file.sync()?;
     let status = file.status()?;

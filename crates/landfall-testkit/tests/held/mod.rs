@@ -1,0 +1,91 @@
+//! An engine and a vault in one process, over the server's real router.
+#![allow(dead_code, clippy::unwrap_used, reason = "a test uses what it needs, and its helpers fail like it")]
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use landfall::{
+    Engine, Env, MasterKey, Origin, RunEnd, RunOptions, Secret, ServiceCarrier, Session, Settings, Silent, Token,
+    Vault,
+    recipes::vault::{self as recipe, RestoreOptions, RestoreReport, RestoreTarget, ScanOptions},
+};
+use landfall_env::{Blocking, Steps};
+use landfall_server::{Server, ServerConfig};
+use landfall_testkit::{Seed, SimClock, SimDisk, SimVfs};
+
+/// A vault that holds what was in `/photos` of a machine that tells cases apart.
+pub struct Held {
+    server: Server,
+    env: Env,
+}
+
+/// Takes small pictures of these names.
+pub async fn held(names: &[&str]) -> Held {
+    let pictures = names.iter().enumerate().map(|(number, name)| (*name, format!("picture {number}").into_bytes()));
+    held_with(pictures.collect(), |settings| settings).await
+}
+
+/// Takes these files, with a JPEG's first bytes before each, with an engine of these settings.
+pub async fn held_with(files: Vec<(&str, Vec<u8>)>, change: impl FnOnce(Settings) -> Settings) -> Held {
+    let clock = Arc::new(SimClock::new(1_700_000_000_000));
+    let disk = SimDisk::new(Arc::clone(&clock));
+    let process = disk.spawn();
+    let random = Seed(7).random();
+    let env = Env {
+        files: disk.process(process),
+        clock,
+        random: Arc::new(random.fork("env")),
+        blocking: Blocking::Inline,
+        steps: Steps::default(),
+    };
+    for (name, bytes) in &files {
+        let jpeg = [&[0xff, 0xd8, 0xff, 0xe0][..], bytes].concat();
+        disk.put(PathBuf::from("/photos").join(name), &jpeg).unwrap();
+    }
+    disk.put_dir("/vault").unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let vfs = SimVfs::register(&disk, process, random.fork("vfs"));
+    let config = ServerConfig { sqlite_vfs: Some(vfs.name().to_owned()), ..ServerConfig::new("/vault") };
+    let server = Server::open(config, env.clone()).await.unwrap();
+    let held = Held { server, env };
+    let settings = change(Settings { vfs: Some(vfs.name().to_owned()), ..Settings::new("/home") });
+    let (engine, session) = held.engine(settings).await;
+    let destination = engine.destination("default").await.unwrap().id;
+    let roots = [PathBuf::from("/photos")];
+    recipe::scan(&engine, Some(&session), destination, &roots, &ScanOptions::default()).await.unwrap();
+    let run = engine.run(&session, RunOptions::default(), Arc::new(Silent));
+    let report = tokio::time::timeout(Duration::from_secs(3600), run).await.expect("an hour is enough").unwrap();
+    assert!(matches!(report.end, RunEnd::Drained), "{:?}", report.end);
+    held
+}
+
+impl Held {
+    async fn engine(&self, settings: Settings) -> (Engine, Session) {
+        let token = self.server.embedded_token(None).await.unwrap();
+        let carrier = Arc::new(ServiceCarrier::new(self.server.router()));
+        let vault = Vault::new(carrier, Origin::in_process(), Token::new(token.as_str()).unwrap());
+        let engine = Engine::open(settings, self.env.clone()).await.unwrap();
+        let keys = engine.unlock(&vault, Secret::MasterKey(MasterKey::from_bytes([42; 32]))).await.unwrap();
+        let destination = engine.destination("default").await.unwrap();
+        let session = engine.session(&destination, &vault, &keys).await.unwrap();
+        (engine, session)
+    }
+
+    /// How many contents the vault has.
+    pub async fn contents(&self) -> usize {
+        let (engine, session) = self.engine(Settings { ephemeral: true, ..Settings::new("/nowhere") }).await;
+        let mut count = 0;
+        recipe::list(&engine, &session, |_| count += 1).await.unwrap();
+        count
+    }
+
+    /// Restores to a machine of its own.
+    pub async fn restore(&self, disk: &Arc<SimDisk>, overwrite: bool) -> RestoreReport {
+        let ephemeral = Settings { ephemeral: true, ..Settings::new("/nowhere") };
+        let env = Env { files: disk.process(disk.spawn()), ..self.env.clone() };
+        let there = Held { server: self.server.clone(), env };
+        let (engine, session) = there.engine(ephemeral).await;
+        let target = RestoreTarget { folder: "/out".into(), on_file: Arc::new(|_, _| {}) };
+        let options = RestoreOptions { overwrite, ..RestoreOptions::default() };
+        recipe::restore(&engine, &session, &target, &options).await.unwrap()
+    }
+}
