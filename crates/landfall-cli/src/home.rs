@@ -106,7 +106,6 @@ impl Home {
         let path = self.config_path();
         let draft = path.with_extension("toml.tmp");
         let write = || -> io::Result<()> {
-            fs::create_dir_all(&self.folder)?;
             fs::write(&draft, self.config.to_string())?;
             fs::File::open(&draft)?.sync_all()?;
             fs::rename(&draft, &path)

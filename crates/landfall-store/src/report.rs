@@ -148,6 +148,13 @@ impl Tx<'_> {
         Ok(statement.query_row([destination.0], |row| row.get(0))?)
     }
 
+    /// Items of a destination that a person paused.
+    pub fn paused(&self, destination: DestinationId) -> Result<u64, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT count(*) FROM item WHERE destination = ?1 AND state = 'paused'")?;
+        Ok(statement.query_row([destination.0], |row| row.get(0))?)
+    }
+
     /// Items, newest change first: those in `state`, or all that are not final when it is `None`.
     pub fn summaries(&self, state: Option<&str>, limit: usize) -> Result<Vec<ItemSummary>, StoreError> {
         let filter = "WHERE (?1 IS NOT NULL AND i.state = ?1)

@@ -1,5 +1,4 @@
 //! Restoring onto a file system that is unlike the one the files came from.
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
 
 mod held;
 

@@ -89,6 +89,8 @@ pub struct RunReport {
     pub end: RunEnd,
     /// Items that will go on by themselves in a later run.
     pub queued: u64,
+    /// Items that wait until a person lets them go on.
+    pub paused: u64,
     /// How long it took.
     pub took: Duration,
 }
@@ -129,8 +131,9 @@ impl Engine {
         let end = end?;
         left?;
         let destination = session.inner.destination;
-        let queued = self.inner.journal.read(move |tx| tx.queued(destination)).await?;
-        Ok(RunReport { end, queued, took: self.inner.env.clock.monotonic().saturating_sub(start) })
+        let counts = move |tx: &landfall_store::Tx<'_>| Ok((tx.queued(destination)?, tx.paused(destination)?));
+        let (queued, paused) = self.inner.journal.read(counts).await?;
+        Ok(RunReport { end, queued, paused, took: self.inner.env.clock.monotonic().saturating_sub(start) })
     }
 }
 

@@ -1,9 +1,12 @@
 //! `landfall config`: settings, and where each comes from.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
-    arguments::ConfigCommand, command::Command, exit::Exit, failed::Failed, home::KEYS, human, output::fields,
+    arguments::ConfigCommand, command::Command, destination, exit::Exit, failed::Failed, home::KEYS, human,
+    output::fields,
 };
 
 /// Carries out `landfall config`.
@@ -33,7 +36,14 @@ pub(crate) fn config(mut command: Command, what: ConfigCommand) -> Result<Exit, 
         }
         ConfigCommand::Set { key, value } => {
             check(&key, Some(&value))?;
+            let value = if key == "to" { place(&value)? } else { value };
+            let cannot = "cannot write the configuration";
+            let (files, folder) = (Arc::clone(&command.env.files), command.home.folder.clone());
+            files
+                .create_dir_durable(&folder)
+                .map_err(|error| Failed::new("not-permitted", cannot, error.to_string()))?;
             command.home.configure(&key, &value)?;
+            files.sync_dir(&folder).map_err(|error| Failed::new("not-permitted", cannot, error.to_string()))?;
             command.out.document(fields(json!({ "key": key, "value": value })));
             command.out.note(&format!("wrote `{}`", command.home.config_path().display()));
         }
@@ -73,4 +83,20 @@ fn check(key: &str, value: Option<&str>) -> Result<(), Failed> {
         _ => None,
     };
     wrong.map_or(Ok(()), |why| Err(Failed::usage(format!("cannot set `{key}`"), why)))
+}
+
+/// A destination as it can be used from any folder.
+fn place(value: &str) -> Result<String, Failed> {
+    if value.is_empty() {
+        return Err(Failed::usage("cannot set `to`", "it is empty").hint("name a folder or the address of a server"));
+    }
+    if value.contains("://") {
+        return Ok(value.to_owned());
+    }
+    let path = match (value.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(below), Some(home)) => home.join(below),
+        _ => value.into(),
+    };
+    let real = destination::real_path(&path).map_err(|error| Failed::usage("cannot set `to`", error.to_string()))?;
+    real.into_os_string().into_string().map_err(|_| Failed::usage("cannot set `to`", "its path is not UTF-8"))
 }

@@ -89,7 +89,7 @@ pub(crate) async fn verify(command: &Command, arguments: &Verify) -> Result<Exit
     if report.problems.is_empty() {
         return Ok(Exit::Done);
     }
-    command.out.say("hint: keep the originals, check the vault's disk or server, and back up again");
+    command.out.say("hint: keep the originals; check the vault's disk or server; then `landfall rm` the contents named and back up again");
     Ok(Exit::Problems)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use landfall::{Engine, ItemSummary, RunEnd, RunOptions, RunReport, Session, Settings};
+use landfall::{Engine, ItemSummary, RunEnd, RunOptions, RunReport, Session, Settings, recipes::vault::learn};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -75,13 +75,19 @@ pub(crate) async fn work(
     let watched = Arc::clone(tally);
     let run = engine.run(session, options, watched);
     tokio::pin!(run);
-    loop {
+    let report = loop {
         tokio::select! {
             biased;
-            report = &mut run => return report.during("cannot go on"),
+            report = &mut run => break report.during("cannot go on")?,
             () = tokio::time::sleep(Duration::from_secs(1)) => tally.tick(),
         }
+    };
+    if report.end == RunEnd::Drained {
+        // So that this home knows how far the vault has got: one that has got less is an older copy. The next backup
+        // does the same if this fails.
+        let _ = learn(engine, session, tally.as_ref()).await;
     }
+    Ok(report)
 }
 
 /// Items of a destination that need a person.
@@ -125,7 +131,7 @@ pub(crate) fn exit(command: &Command, report: Option<&RunReport>, problems: &[Pr
     let end = report.map_or(&RunEnd::Drained, |report| &report.end);
     match end {
         RunEnd::LoggedOut(_) => Exit::Credentials,
-        _ if report.is_some_and(|report| report.queued > 0) => Exit::Queued,
+        _ if report.is_some_and(|report| report.queued + report.paused > 0) => Exit::Queued,
         _ if !problems.is_empty() => Exit::Problems,
         _ => Exit::Done,
     }
@@ -135,6 +141,10 @@ pub(crate) fn exit(command: &Command, report: Option<&RunReport>, problems: &[Pr
 pub(crate) fn say_end(command: &Command, report: &RunReport) {
     let queued = human::count(report.queued, "file");
     let resume = "`landfall run` goes on";
+    if report.paused > 0 {
+        let paused = human::count(report.paused, "file");
+        command.out.warn(&format!("{paused} paused"), Some("`landfall resume` lets them go on"));
+    }
     match &report.end {
         RunEnd::Drained => {}
         RunEnd::Stopped => command.out.note(&format!("{queued} still queued; {resume}")),

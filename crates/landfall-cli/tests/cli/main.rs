@@ -8,5 +8,6 @@ mod main_job;
 mod output;
 mod serve;
 mod stop;
+mod vanished;
 mod vault;
 mod world;

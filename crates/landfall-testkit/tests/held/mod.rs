@@ -13,19 +13,19 @@ use landfall_server::{Server, ServerConfig};
 use landfall_testkit::{Seed, SimClock, SimDisk, SimVfs};
 
 /// A vault that holds what was in `/photos` of a machine that tells cases apart.
-pub struct Held {
+pub(crate) struct Held {
     server: Server,
     env: Env,
 }
 
 /// Takes small pictures of these names.
-pub async fn held(names: &[&str]) -> Held {
+pub(crate) async fn held(names: &[&str]) -> Held {
     let pictures = names.iter().enumerate().map(|(number, name)| (*name, format!("picture {number}").into_bytes()));
     held_with(pictures.collect(), |settings| settings).await
 }
 
 /// Takes these files, with a JPEG's first bytes before each, with an engine of these settings.
-pub async fn held_with(files: Vec<(&str, Vec<u8>)>, change: impl FnOnce(Settings) -> Settings) -> Held {
+pub(crate) async fn held_with(files: Vec<(&str, Vec<u8>)>, change: impl FnOnce(Settings) -> Settings) -> Held {
     let clock = Arc::new(SimClock::new(1_700_000_000_000));
     let disk = SimDisk::new(Arc::clone(&clock));
     let process = disk.spawn();
@@ -71,7 +71,7 @@ impl Held {
     }
 
     /// How many contents the vault has.
-    pub async fn contents(&self) -> usize {
+    pub(crate) async fn contents(&self) -> usize {
         let (engine, session) = self.engine(Settings { ephemeral: true, ..Settings::new("/nowhere") }).await;
         let mut count = 0;
         recipe::list(&engine, &session, |_| count += 1).await.unwrap();
@@ -79,7 +79,7 @@ impl Held {
     }
 
     /// Restores to a machine of its own.
-    pub async fn restore(&self, disk: &Arc<SimDisk>, overwrite: bool) -> RestoreReport {
+    pub(crate) async fn restore(&self, disk: &Arc<SimDisk>, overwrite: bool) -> RestoreReport {
         let ephemeral = Settings { ephemeral: true, ..Settings::new("/nowhere") };
         let env = Env { files: disk.process(disk.spawn()), ..self.env.clone() };
         let there = Held { server: self.server.clone(), env };

@@ -1,0 +1,101 @@
+//! A vault that is not where it was, or not what it was.
+
+use std::fs;
+
+use crate::world::{World, assert_same, copy, tree};
+
+#[test]
+fn a_vault_that_is_gone_is_missed_also_when_nothing_is_new() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.run(["backup", "Pictures"]).exits(0);
+    fs::rename(world.path("home-vault"), world.path("elsewhere")).unwrap();
+    for _ in 0..2 {
+        // Something new makes no difference, and no vault is made in its place.
+        let missed = world.run(["backup", "Pictures", "--json"]);
+        assert_eq!(missed.exits(5).json()["error"]["code"], "vault-missing");
+        assert!(missed.stderr().contains("hint: "), "{}", missed.stderr());
+        world.put_pictures(2..3);
+        assert!(!world.path("home-vault").exists());
+    }
+    // The folder that a disk was mounted on.
+    fs::create_dir(world.path("home-vault")).unwrap();
+    world.run(["backup", "Pictures"]).exits(5);
+    fs::remove_dir(world.path("home-vault")).unwrap();
+    fs::rename(world.path("elsewhere"), world.path("home-vault")).unwrap();
+    world.run(["backup", "Pictures"]).exits(0);
+    world.run(["restore", "out"]).exits(0);
+    assert_same(&world.pictures(), &world.path("out/Pictures"));
+}
+
+#[test]
+fn another_vault_in_its_place_is_taken_only_if_asked() {
+    let world = World::unlocked();
+    let other = World::empty();
+    world.put_pictures(0..2);
+    other.put_pictures(5..6);
+    world.run(["backup", "Pictures"]).exits(0);
+    let password = |mut command: std::process::Command| command.env("LANDFALL_PASSWORD", "a new one").status().unwrap();
+    let mut command = other.landfall();
+    command.args(["backup", "Pictures"]);
+    assert!(password(command).success());
+    fs::rename(world.path("home-vault"), world.path("elsewhere")).unwrap();
+    copy(&other.path("home-vault"), &world.path("home-vault"));
+    let refused = world.run(["backup", "Pictures", "--json"]);
+    assert_eq!(refused.exits(2).json()["error"]["code"], "another-vault");
+    let mut command = world.landfall();
+    command.args(["backup", "Pictures", "--new-vault"]);
+    assert!(password(command).success());
+    let mut command = world.landfall();
+    command.args(["restore", "out"]);
+    assert!(password(command).success());
+    let held = tree(&world.path("out/Pictures"));
+    assert!(tree(&world.pictures()).iter().all(|(path, file)| held.get(path) == Some(file)), "{:?}", held.keys());
+}
+
+#[test]
+fn a_vault_that_was_put_back_to_an_older_state_is_sent_what_it_lacks() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.run(["backup", "Pictures"]).exits(0);
+    copy(&world.path("home-vault"), &world.path("older"));
+    world.put_pictures(2..4);
+    world.run(["backup", "Pictures"]).exits(0);
+    fs::remove_dir_all(world.path("home-vault")).unwrap();
+    fs::rename(world.path("older"), world.path("home-vault")).unwrap();
+    let backup = world.run(["backup", "Pictures", "--json"]);
+    assert_eq!(backup.exits(0).json()["uploaded"], 2);
+    assert!(backup.stderr().contains("older state"), "{}", backup.stderr());
+    world.run(["restore", "out"]).exits(0);
+    assert_same(&world.pictures(), &world.path("out/Pictures"));
+}
+
+#[test]
+fn damage_is_mended_as_the_hint_says() {
+    let world = World::unlocked();
+    world.put_pictures(0..3);
+    world.run(["backup", "Pictures"]).exits(0);
+    let blobs = world.path("home-vault/blobs");
+    let first = tree(&blobs).into_keys().next().unwrap();
+    fs::remove_file(blobs.join(first)).unwrap();
+    let found = world.run(["verify", "--json"]).exits(3).json();
+    let id = found["problems"][0]["id"].to_string();
+    world.run(["rm", &id]).exits(0);
+    assert_eq!(world.run(["backup", "Pictures", "--json"]).exits(0).json()["uploaded"], 1);
+    world.run(["verify", "--read-data"]).exits(0);
+    world.run(["restore", "out"]).exits(0);
+    assert_same(&world.pictures(), &world.path("out/Pictures"));
+}
+
+#[test]
+fn what_another_device_removed_is_brought_again() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.run(["backup", "Pictures"]).exits(0);
+    let mut other = world.landfall();
+    other.env("LANDFALL_HOME", world.path("second")).args(["rm", "1", "--from"]).arg(world.path("home-vault"));
+    fs::create_dir(world.path("second")).unwrap();
+    fs::copy(world.path("home/unlock.key"), world.path("second/unlock.key")).unwrap();
+    assert!(other.status().unwrap().success());
+    assert_eq!(world.run(["backup", "Pictures", "--json"]).exits(0).json()["uploaded"], 1);
+}
