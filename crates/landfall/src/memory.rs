@@ -6,7 +6,7 @@ use landfall_crypto::{ChunkBuffer, ChunkLen, SealedChunk};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What the engine may hold at once by default, in bytes.
-pub(crate) const BUDGET_BYTES: u64 = 40 << 20;
+pub(crate) const BUDGET_BYTES: u64 = 32 << 20;
 /// What one decoder may ask for at most by default, in bytes: the rest must go on moving.
 pub(crate) const DECODER_BYTES: u64 = 24 << 20;
 
