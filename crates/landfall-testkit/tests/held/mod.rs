@@ -14,7 +14,7 @@ use landfall_testkit::{Seed, SimClock, SimDisk, SimVfs};
 
 /// A vault that holds what was in `/photos` of a machine that tells cases apart.
 pub(crate) struct Held {
-    server: Server,
+    pub(crate) server: Server,
     env: Env,
 }
 
@@ -60,8 +60,12 @@ pub(crate) async fn held_with(files: Vec<(&str, Vec<u8>)>, change: impl FnOnce(S
 
 impl Held {
     async fn engine(&self, settings: Settings) -> (Engine, Session) {
+        self.engine_over(self.server.router(), settings).await
+    }
+
+    async fn engine_over(&self, router: axum::Router, settings: Settings) -> (Engine, Session) {
         let token = self.server.embedded_token(None).await.unwrap();
-        let carrier = Arc::new(ServiceCarrier::new(self.server.router()));
+        let carrier = Arc::new(ServiceCarrier::new(router));
         let vault = Vault::new(carrier, Origin::in_process(), Token::new(token.as_str()).unwrap());
         let engine = Engine::open(settings, self.env.clone()).await.unwrap();
         let keys = engine.unlock(&vault, Secret::MasterKey(MasterKey::from_bytes([42; 32]))).await.unwrap();
@@ -80,10 +84,20 @@ impl Held {
 
     /// Restores to a machine of its own.
     pub(crate) async fn restore(&self, disk: &Arc<SimDisk>, overwrite: bool) -> RestoreReport {
+        self.restore_over(self.server.router(), disk, overwrite).await
+    }
+
+    /// Restores to a machine of its own, through whatever passes the requests on.
+    pub(crate) async fn restore_over(
+        &self,
+        router: axum::Router,
+        disk: &Arc<SimDisk>,
+        overwrite: bool,
+    ) -> RestoreReport {
         let ephemeral = Settings { ephemeral: true, ..Settings::new("/nowhere") };
         let env = Env { files: disk.process(disk.spawn()), ..self.env.clone() };
         let there = Held { server: self.server.clone(), env };
-        let (engine, session) = there.engine(ephemeral).await;
+        let (engine, session) = there.engine_over(router, ephemeral).await;
         let target = RestoreTarget { folder: "/out".into(), on_file: Arc::new(|_, _| {}) };
         let options = RestoreOptions { overwrite, ..RestoreOptions::default() };
         recipe::restore(&engine, &session, &target, &options).await.unwrap()
