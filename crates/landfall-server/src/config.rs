@@ -22,8 +22,9 @@ pub struct ServerConfig {
     pub body_idle_max: Duration,
     /// Longest wait for another process that writes to the same vault before answering 503. 10 s.
     pub busy_wait_max: Duration,
-    /// An open upload that nobody touched for this long is removed by [`crate::Server::maintain`]. 14 days.
-    pub open_upload_ttl: Duration,
+    /// An upload that no file has, open or stored, and that nobody touched for this long is removed by
+    /// [`crate::Server::maintain`]; a stored one once no upload of its account is open. 14 days.
+    pub upload_ttl: Duration,
     /// How often [`crate::Server::serve`] maintains the vault. 10 minutes.
     pub maintenance_interval: Duration,
     /// How long [`crate::Server::serve`] lets running requests finish after the signal to stop. 30 s.
@@ -44,7 +45,7 @@ impl ServerConfig {
             requests_in_flight_max: 1024,
             body_idle_max: Duration::from_secs(60),
             busy_wait_max: Duration::from_secs(10),
-            open_upload_ttl: Duration::from_secs(14 * 24 * 60 * 60),
+            upload_ttl: Duration::from_secs(14 * 24 * 60 * 60),
             maintenance_interval: Duration::from_secs(10 * 60),
             shutdown_grace: Duration::from_secs(30),
             sqlite_vfs: None,
