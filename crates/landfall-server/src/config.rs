@@ -18,12 +18,29 @@ pub struct ServerConfig {
     pub collections_max: u32,
     /// Requests answered at once; more are told to come back (503, `Retry-After: 1`). 1024.
     pub requests_in_flight_max: usize,
-    /// Longest silence within a request's body before it counts as cut off. 60 s.
-    pub body_idle_max: Duration,
+    /// Connections that [`crate::Server::serve`] has open at once; more wait to be taken until one ends. Each holds a file
+    /// descriptor, and another one while a part comes in or goes out. 1024.
+    pub connections_max: usize,
+    /// Longest time in which a request's head must have arrived, counted from the connection or from the answer before;
+    /// so also how long an unused connection is kept. 15 s.
+    pub head_time_max: Duration,
+    /// Longest time in which a JSON body must have arrived to its end. 60 s.
+    pub json_time_max: Duration,
+    /// Longest silence within a part before it counts as cut off. 60 s.
+    pub part_idle_max: Duration,
+    /// Least bytes per second of a part, on average since it began. One that is slower once
+    /// [`Self::part_rate_after`] is over counts as cut off, however rarely it is silent; 0 is no bound. 1 KiB.
+    pub part_rate_min: u64,
+    /// How long a part may take before [`Self::part_rate_min`] is asked of it. 60 s.
+    pub part_rate_after: Duration,
+    /// Longest time in which a client takes nothing of an answer before it counts as gone. More than that of a part: a
+    /// system says only now and then that a slow client took something. 5 minutes.
+    pub answer_idle_max: Duration,
     /// Longest wait for another process that writes to the same vault before answering 503. 10 s.
     pub busy_wait_max: Duration,
-    /// An open upload that nobody touched for this long is removed by [`crate::Server::maintain`]. 14 days.
-    pub open_upload_ttl: Duration,
+    /// An upload that no file has, open or stored, and that nobody touched for this long is removed by
+    /// [`crate::Server::maintain`]; a stored one once no upload of its account is open. 14 days.
+    pub upload_ttl: Duration,
     /// How often [`crate::Server::serve`] maintains the vault. 10 minutes.
     pub maintenance_interval: Duration,
     /// How long [`crate::Server::serve`] lets running requests finish after the signal to stop. 30 s.
@@ -42,9 +59,15 @@ impl ServerConfig {
             sealed_bytes_max: 256 << 10,
             collections_max: 4000,
             requests_in_flight_max: 1024,
-            body_idle_max: Duration::from_secs(60),
+            connections_max: 1024,
+            head_time_max: Duration::from_secs(15),
+            json_time_max: Duration::from_secs(60),
+            part_idle_max: Duration::from_secs(60),
+            part_rate_min: 1 << 10,
+            part_rate_after: Duration::from_secs(60),
+            answer_idle_max: Duration::from_secs(5 * 60),
             busy_wait_max: Duration::from_secs(10),
-            open_upload_ttl: Duration::from_secs(14 * 24 * 60 * 60),
+            upload_ttl: Duration::from_secs(14 * 24 * 60 * 60),
             maintenance_interval: Duration::from_secs(10 * 60),
             shutdown_grace: Duration::from_secs(30),
             sqlite_vfs: None,

@@ -12,7 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Server, refusal::Refusal};
 
-/// A JSON body: of a request, at most [`JSON_BYTES_MAX`] long, or of an answer.
+/// A JSON body: of a request, at most [`JSON_BYTES_MAX`] long and whole within
+/// [`crate::ServerConfig::json_time_max`], or of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Json<T>(pub(crate) T);
 
@@ -26,12 +27,14 @@ impl<T: DeserializeOwned> FromRequest<Server> for Json<T> {
             return Err(too_large());
         }
         let body = Limited::new(request.into_body(), JSON_BYTES_MAX).collect();
-        let bytes = match tokio::time::timeout(server.inner.config.body_idle_max, body).await {
+        let bytes = match tokio::time::timeout(server.inner.config.json_time_max, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
             Ok(Err(_)) => return Err(Refusal::invalid("the body was cut off")),
+            // The line is slow, nothing is wrong with the request: so not the code of one that is never taken.
             Err(_) => {
-                return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Invalid, "the body did not come"));
+                let detail = "the body did not come whole in time; send it again";
+                return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Unavailable, detail));
             }
         };
         serde_json::from_slice(&bytes)

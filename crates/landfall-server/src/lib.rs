@@ -23,6 +23,7 @@ mod audit;
 mod blobs;
 mod collections;
 mod config;
+mod connections;
 mod database;
 mod diff;
 mod files;

@@ -20,12 +20,23 @@ const STOPPED_AFTER: Duration = Duration::from_secs(15);
 /// Uploads expired per transaction.
 const EXPIRE_BATCH: u32 = 100;
 
+/// Open uploads that nobody touched for long.
+const SILENT_OPEN: &str = "SELECT account, object_key FROM upload WHERE state = 'open' AND touched_ms < ?1
+  ORDER BY touched_ms, account, object_key LIMIT ?2";
+/// Stored objects that no file has and nobody touched for long. Not while an upload of the account is open: a thumbnail
+/// is stored before its file, whose upload may take weeks on a slow line and does not touch it. An upload that is open
+/// in vain expires first.
+const SILENT_STORED: &str =
+    "SELECT account, object_key FROM upload WHERE state = 'stored' AND file IS NULL AND touched_ms < ?1
+      AND account NOT IN (SELECT account FROM upload WHERE state = 'open')
+  ORDER BY touched_ms, account, object_key LIMIT ?2";
+
 /// What [`Server::maintain`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Maintenance {
     /// Another process holds the lease and is at it; nothing was done.
     pub is_elsewhere: bool,
-    /// Uploads that were open and untouched for too long.
+    /// Uploads, open or stored, that no file has and that were untouched for too long.
     pub uploads_expired: usize,
     /// Objects whose files were removed.
     pub objects_removed: usize,
@@ -42,9 +53,10 @@ pub(crate) struct Observed {
 }
 
 impl Server {
-    /// Removes what nobody needs: uploads that were open and untouched for [`crate::ServerConfig::open_upload_ttl`],
-    /// files of removed objects, leftovers of dead instances. Safe at any time and in any number of processes; a lease in
-    /// the vault lets one at a time do it. Dropped in the middle, it is carried on by the next.
+    /// Removes what nobody needs: uploads that no file has and that were untouched for
+    /// [`crate::ServerConfig::upload_ttl`], files of removed objects, leftovers of dead instances. Safe at any time and in
+    /// any number of processes; a lease in the vault lets one at a time do it. Dropped in the middle, it is carried on by
+    /// the next.
     ///
     /// # Errors
     /// [`VaultError`] says what to do. What was removed until then stays removed.
@@ -151,9 +163,10 @@ fn has_stopped(inner: &Inner, owner: String, beat: i64) -> bool {
     }
 }
 
-/// Expires one batch of uploads, if the lease is still ours. Returns how many there were.
+/// Expires one batch of uploads, if the lease is still ours. Returns how many there were. That no file has them is seen
+/// in the transaction that removes them, so a registration comes before, or finds them gone.
 fn expire(inner: &Inner, generation: i64) -> Result<usize, Refusal> {
-    let ttl_ms = i64::try_from(inner.config.open_upload_ttl.as_millis()).unwrap_or(i64::MAX);
+    let ttl_ms = i64::try_from(inner.config.upload_ttl.as_millis()).unwrap_or(i64::MAX);
     inner.write(|transaction| {
         let held = transaction
             .query_row(
@@ -166,21 +179,24 @@ fn expire(inner: &Inner, generation: i64) -> Result<usize, Refusal> {
             return Ok(0);
         }
         let now = inner.now_ms();
-        let expired = transaction
-            .prepare_cached(
-                "SELECT account, object_key FROM upload WHERE state = 'open' AND touched_ms < ?1
-                  ORDER BY touched_ms, account, object_key LIMIT ?2",
-            )?
-            .query_map((now.saturating_sub(ttl_ms), EXPIRE_BATCH), |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-            })?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let before = now.saturating_sub(ttl_ms);
+        let mut expired = silent(transaction, SILENT_OPEN, before)?;
+        if expired.is_empty() {
+            expired = silent(transaction, SILENT_STORED, before)?;
+        }
         for (account, key) in &expired {
             discard(transaction, *account, key, now)?;
         }
-        transaction.execute("DELETE FROM abandoned WHERE since_ms < ?1", [now.saturating_sub(ttl_ms)])?;
+        transaction.execute("DELETE FROM abandoned WHERE since_ms < ?1", [before])?;
         Ok(expired.len())
     })
+}
+
+fn silent(transaction: &Transaction<'_>, query: &str, before_ms: i64) -> rusqlite::Result<Vec<(i64, String)>> {
+    transaction
+        .prepare_cached(query)?
+        .query_map((before_ms, EXPIRE_BATCH), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
 }
 
 fn release(inner: &Inner, generation: i64) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@
 //! as it comes, at most [`CHUNK_BYTES`] in memory; when it is whole, checked and synced, one transaction looks whether
 //! the upload still takes parts, moves the file to its place and notes it.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use axum::{
     body::{Body, HttpBody as _},
@@ -18,9 +18,10 @@ use http_body_util::BodyExt as _;
 use landfall_env::Sabotage;
 use landfall_protocol::{ErrorCode, StoredPart, UploadState, route};
 use rusqlite::{OptionalExtension as _, Transaction};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Server,
+    Server, ServerConfig,
     folder::{Incoming, PartName},
     json::ObjectKey,
     refusal::{BlobRefusal, Refusal},
@@ -121,19 +122,18 @@ async fn receive(
     let incomplete = || {
         BlobRefusal::new(StatusCode::BAD_REQUEST, "IncompleteBody", "The body has not the length it was said to have")
     };
+    let cut_off = |message| BlobRefusal::new(StatusCode::BAD_REQUEST, "RequestTimeout", message);
+    let pace = Pace::new(&server.inner.config);
     let mut arrived = 0_u64;
     loop {
-        let frame = match tokio::time::timeout(server.inner.config.body_idle_max, body.frame()).await {
+        let frame = match timeout_at(pace.next_until(arrived), body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => break,
             Ok(Some(Err(_))) => return Err(incomplete()),
-            Err(_) => {
-                return Err(BlobRefusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "RequestTimeout",
-                    "The body stopped coming; send the part again",
-                ));
+            Err(_) if pace.is_too_slow(arrived) => {
+                return Err(cut_off("The body came too slowly; send the part again"));
             }
+            Err(_) => return Err(cut_off("The body stopped coming; send the part again")),
         };
         let Ok(bytes) = frame.into_data() else { continue };
         arrived += bytes.len() as u64;
@@ -152,6 +152,41 @@ async fn receive(
         }
     }
     if arrived == length { Ok(receiving) } else { Err(incomplete()) }
+}
+
+/// How a part has to come: neither silent for long, nor so slow that it would never end.
+struct Pace {
+    began: Instant,
+    idle_max: Duration,
+    rate_min: u64,
+    rate_after: Duration,
+}
+
+impl Pace {
+    fn new(config: &ServerConfig) -> Self {
+        Self {
+            began: Instant::now(),
+            idle_max: config.part_idle_max,
+            rate_min: config.part_rate_min,
+            rate_after: config.part_rate_after,
+        }
+    }
+
+    /// When the average falls below the least, if nothing comes after the `arrived` bytes; `None` if there is no least.
+    fn too_slow_at(&self, arrived: u64) -> Option<Instant> {
+        let enough_for = Duration::from_secs(arrived.checked_div(self.rate_min)?);
+        Some(self.began + enough_for.max(self.rate_after))
+    }
+
+    /// Until when more has to come.
+    fn next_until(&self, arrived: u64) -> Instant {
+        let silent_at = Instant::now() + self.idle_max;
+        self.too_slow_at(arrived).map_or(silent_at, |too_slow_at| too_slow_at.min(silent_at))
+    }
+
+    fn is_too_slow(&self, arrived: u64) -> bool {
+        self.too_slow_at(arrived).is_some_and(|too_slow_at| too_slow_at <= Instant::now())
+    }
 }
 
 /// A part on its way in.
@@ -316,7 +351,6 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::ServerConfig;
 
     async fn pages_max(server: &Server, pages: u32) {
         server.read(move |transaction, _| Ok(transaction.pragma_update(None, "max_page_count", pages)?)).await.unwrap();

@@ -1,20 +1,31 @@
 //! All routes, and how they are served on a socket.
 
-use std::{future::Future, io, sync::Arc};
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use axum::{
     Router,
+    body::{Body, HttpBody},
     extract::{MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{get, post, put},
 };
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use landfall_protocol::{ErrorCode, route};
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{net::TcpListener, sync::OwnedSemaphorePermit};
 
 use crate::{
-    Server, account, blobs, collections, diff, files, keys, linger, magic, parts,
+    Server, account, blobs, collections,
+    connections::Connections,
+    diff, files, keys, linger, magic, parts,
     refusal::{BlobRefusal, Refusal},
     trash, uploads,
 };
@@ -59,31 +70,28 @@ impl Server {
     /// [`crate::ServerConfig::shutdown_grace`] is over. What was answered by then is durable. There is no TLS: listen
     /// on the loopback or put a proxy in front.
     ///
+    /// No more than [`crate::ServerConfig::connections_max`] connections are open at once, and none for longer than its
+    /// requests and answers keep moving.
+    ///
     /// # Errors
-    /// When the listener fails.
+    /// None at present: a listener that fails for a while is asked again.
     pub async fn serve(
         self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let stopping = Arc::new(Notify::new());
-        let signal = {
-            let stopping = Arc::clone(&stopping);
-            async move {
-                shutdown.await;
-                stopping.notify_one();
-            }
-        };
-        let serving = axum::serve(listener, self.router().layer(middleware::from_fn(linger::linger)))
-            .with_graceful_shutdown(signal);
-        let grace = async {
-            stopping.notified().await;
-            tokio::time::sleep(self.inner.config.shutdown_grace).await;
+        let config = &self.inner.config;
+        let mut connections = Connections::new(self.router().layer(middleware::from_fn(linger::linger)), config);
+        let serving = async {
+            let accept = || async { listener.accept().await.map(|(socket, _)| socket) };
+            connections.take(accept, shutdown).await;
+            // Nobody else is to connect while the rest is finished.
+            drop(listener);
+            tokio::time::timeout(config.shutdown_grace, connections.finish()).await
         };
         tokio::select! {
             biased;
-            result = async { serving.await } => result,
-            () = grace => Ok(()),
+            _ = serving => Ok(()),
             () = self.maintain_forever() => Ok(()),
         }
     }
@@ -99,16 +107,17 @@ impl Server {
     }
 }
 
-/// Around every request: no more at once than configured, and one line each. Never the query, which may hold a signature.
+/// Around every request: no more at once than configured, until their answers are taken, and one line each. Never the
+/// query, which may hold a signature.
 async fn observe(State(server): State<Server>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let is_blob = request.uri().path().starts_with(BLOBS);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let start = server.inner.env.clock.monotonic();
-    let permit = server.inner.in_flight.try_acquire();
+    let permit = Arc::clone(&server.inner.in_flight).try_acquire_owned();
     let mut response = match permit {
-        Ok(_permit) => next.run(request).await,
+        Ok(permit) => next.run(request).await.map(|body| Body::new(Counted { body, permit: Some(permit) })),
         Err(_) if route == HEALTHZ => next.run(request).await,
         Err(_) => refuse(is_blob, Refusal::unavailable("too many requests at once; try again")),
     };
@@ -119,6 +128,36 @@ async fn observe(State(server): State<Server>, request: Request, next: Next) -> 
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(%method, route, status = response.status().as_u16(), duration_ms, "Answered {method} {route}");
     response
+}
+
+/// The body of an answer whose request counts until this has ended or is dropped.
+struct Counted {
+    body: Body,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() {
+            self.permit = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// `GET /healthz`: the process is up.

@@ -115,6 +115,7 @@ CREATE TABLE upload (
     CHECK (file IS NULL OR state = 'stored')
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX upload_open ON upload (touched_ms) WHERE state = 'open';
+CREATE INDEX upload_unregistered ON upload (touched_ms) WHERE state = 'stored' AND file IS NULL;
 
 -- A part whose bytes are durable in `blobs/`.
 CREATE TABLE part (

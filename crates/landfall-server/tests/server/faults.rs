@@ -6,13 +6,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use axum::http::StatusCode;
-use futures_util::FutureExt as _;
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use http_body_util::BodyExt as _;
 use landfall_env::{Sabotage, StepHook, Steps};
 use landfall_protocol::{ErrorCode, FileRecord, TrashItem, TrashRequest, route};
 use landfall_server::{Server, ServerConfig};
+use tower::ServiceExt as _;
 
 use crate::world::{Answer, Client, World, checksum, completion, content, new_file, new_upload};
 
@@ -161,4 +168,38 @@ async fn more_requests_than_allowed_are_told_to_come_back() {
     assert_eq!(answer.header("retry-after"), "1");
     client.get("/blobs/1/x/1").await.refused_xml(503, "SlowDown");
     assert_eq!(client.get("/healthz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_request_counts_until_its_answer_is_taken_or_dropped() {
+    let world = World::new();
+    let server = world.open_with(|config| config.requests_in_flight_max = 1).await;
+    let client = Client::embedded(&server).await;
+    let record = client.add_file(&content(1 << 20), None).await;
+    let location = client.get(&route::download(record.id)).await.header("location").to_owned();
+    let request = || Request::get(&location).body(Body::empty()).unwrap();
+    let mut download = client.router.clone().oneshot(request()).await.unwrap();
+    assert_eq!(download.headers()["content-length"], (1 << 20).to_string());
+    assert!(download.body_mut().frame().await.is_some());
+    client.get(route::ACCOUNT).await.refused(503, ErrorCode::Unavailable);
+    drop(download);
+    assert_eq!(client.get(route::ACCOUNT).await.status, StatusCode::OK);
+    let mut download = client.router.clone().oneshot(request()).await.unwrap();
+    while download.body_mut().frame().await.is_some() {}
+    assert_eq!(client.get(route::ACCOUNT).await.status, StatusCode::OK, "it was read to its end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_json_body_that_does_not_come_whole_in_time_is_to_be_sent_again() {
+    let world = World::new();
+    let client = world.client().await;
+    let drips = stream::iter([b"{\n"; 100]).then(|piece| async move {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Ok::<_, std::io::Error>(Bytes::from_static(piece))
+    });
+    let request = Request::post(route::UPLOADS).header(route::TOKEN_HEADER, &client.token);
+    let began = tokio::time::Instant::now();
+    let answer = client.send(request.body(Body::from_stream(drips)).unwrap()).await;
+    answer.refused(408, ErrorCode::Unavailable);
+    assert_eq!(began.elapsed().as_secs(), 60);
 }

@@ -76,7 +76,8 @@ async fn the_golden_vault_of_schema_1_opens() {
     std::fs::create_dir(world.vault()).unwrap();
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/schema-1.db");
     std::fs::copy(golden, world.vault().join("server.db")).unwrap();
-    let client = Client::with_token(&world.open().await, GOLDEN_TOKEN);
+    let server = world.open().await;
+    let client = Client::with_token(&server, GOLDEN_TOKEN);
     let keys_stored: KeyAttributes = client.get(route::KEYS).await.json();
     assert_eq!(keys_stored, KeyAttributes { version: 1, ..keys() });
     let diff: Diff = client.get(&format!("{}?since=0", route::DIFF)).await.json();
@@ -86,6 +87,8 @@ async fn the_golden_vault_of_schema_1_opens() {
     let status: UploadStatus = client.get(&route::upload(&live.file.file.object_key)).await.json();
     assert_eq!((status.size, status.parts.len()), (9000, 3));
     assert_eq!(client.collection().await.id, live.file.collection_id);
+    world.clock.advance(std::time::Duration::from_secs(15 * 24 * 60 * 60));
+    assert_eq!(server.maintain().await.unwrap().uploads_expired, 1);
 }
 
 #[tokio::test]

@@ -93,6 +93,38 @@ async fn a_body_that_stops_coming_is_given_up() {
     nothing_arrived(&world);
 }
 
+/// `content` in pieces of the given length, `pause` before each.
+fn dripping(content: &[u8], length: usize, pause: Duration) -> Body {
+    let pieces = content.chunks(length).map(Bytes::copy_from_slice).collect::<Vec<_>>();
+    Body::from_stream(stream::iter(pieces).then(move |piece| async move {
+        tokio::time::sleep(pause).await;
+        Ok::<_, std::io::Error>(piece)
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_drips_is_given_up() {
+    let world = World::new();
+    let client = world.client().await;
+    let bytes = content(1000);
+    let status = client.open(&key(), &bytes, 1000).await;
+    let began = tokio::time::Instant::now();
+    let body = dripping(&bytes, 1, Duration::from_secs(59));
+    client.send(put_request(&status.grants[0], 1000, body)).await.refused_xml(400, "RequestTimeout");
+    assert_eq!(began.elapsed().as_secs(), 60);
+    nothing_arrived(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_that_keeps_coming_is_taken() {
+    let world = World::new();
+    let client = world.client().await;
+    let bytes = content(1 << 20);
+    let status = client.open(&key(), &bytes, 1 << 20).await;
+    let body = dripping(&bytes, 60 << 10, Duration::from_secs(29));
+    assert_eq!(client.send(put_request(&status.grants[0], 1 << 20, body)).await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_client_that_goes_away_in_the_middle_leaves_nothing() {
     for world in [World::new(), World::threaded()] {

@@ -150,6 +150,83 @@ async fn maintenance_expires_uploads_that_nobody_touches() {
 }
 
 #[tokio::test]
+async fn maintenance_expires_objects_that_are_stored_and_that_no_file_has() {
+    let world = World::new();
+    let server = world.open().await;
+    let client = Client::embedded(&server).await;
+    let record = client.add_file(&content(5000), None).await;
+    let body = client.file_body(&content(9000), Some(1)).await;
+    let (small, large) = (&body.thumbnail.object_key, &body.file.object_key);
+    world.clock.advance(Duration::from_secs(10 * 24 * 60 * 60));
+    client.open(small, b"thumbnail", 4096).await;
+    world.clock.advance(Duration::from_secs(5 * 24 * 60 * 60));
+    assert_eq!(server.maintain().await.unwrap().uploads_expired, 1, "the other was asked for since");
+    client.get(&route::upload(small)).await.json::<UploadStatus>();
+    world.clock.advance(Duration::from_secs(10 * 24 * 60 * 60));
+    let done = server.maintain().await.unwrap();
+    assert_eq!((done.uploads_expired, done.objects_removed), (1, 1));
+    for key in [small, large] {
+        client.get(&route::upload(key)).await.refused(404, ErrorCode::NoSuchUpload);
+        client.post(&route::complete(key), &completion(b"thumbnail", 4096)).await.refused(404, ErrorCode::NoSuchUpload);
+    }
+    client.post(route::FILES, &body).await.refused(404, ErrorCode::NoSuchUpload);
+    assert_eq!(client.get(&format!("/vault/files/{}", record.id)).await.json::<FileRecord>(), record);
+    assert_eq!(world.audit(), Vec::<String>::new(), "a file keeps its objects, and nothing else is left");
+    let begun = client.open(large, &content(9000), 4096).await;
+    assert!(begun.parts.is_empty() && begun.state == UploadState::Open, "whoever comes back begins anew");
+}
+
+/// The thumbnail goes first, and a large file may take weeks on a slow line.
+#[tokio::test]
+async fn a_stored_object_waits_for_the_open_ones_of_its_account() {
+    let world = World::new();
+    let server = world.open().await;
+    let client = Client::embedded(&server).await;
+    let (thumbnail, file) = (key(), key());
+    client.upload(&thumbnail, b"thumbnail", 10).await;
+    let bytes = content(5);
+    let status = client.open(&file, &bytes, 1).await;
+    for (grant, byte) in status.grants.iter().zip(&bytes) {
+        world.clock.advance(Duration::from_secs(7 * 24 * 60 * 60));
+        let grant = client.sign(&file, crate::world::checksum(grant.number, &[*byte])).await;
+        assert_eq!(client.put(&grant, vec![*byte]).await.status, StatusCode::OK);
+        assert_eq!(server.maintain().await.unwrap(), Maintenance::default());
+    }
+    client.post(&route::complete(&file), &completion(&bytes, 1)).await.json::<UploadStatus>();
+    let body = crate::world::new_file(client.collection().await.id, (&file, 5), (&thumbnail, 9), None);
+    client.post(route::FILES, &body).await.json::<FileRecord>();
+    assert_eq!(world.audit(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_registration_and_an_expiry_exactly_one_takes_an_object() {
+    let world = World::threaded();
+    let (one, two) = (world.open().await, world.open().await);
+    let client = Client::embedded(&one).await;
+    let database = rusqlite::Connection::open(world.vault().join("server.db")).unwrap();
+    let generation = || database.query_row("SELECT generation FROM lease", [], |row| row.get::<_, i64>(0)).unwrap();
+    for round in 0..20 {
+        let body = client.file_body(&content(5000), None).await;
+        world.clock.advance(Duration::from_secs(15 * 24 * 60 * 60));
+        let before = generation();
+        let register = async {
+            // In every other round the expiry is a step ahead.
+            while round % 2 == 0 && generation() == before {
+                tokio::task::yield_now().await;
+            }
+            client.post(route::FILES, &body).await
+        };
+        let (done, answer) = futures_util::future::join(two.maintain(), register).await;
+        match done.unwrap().uploads_expired {
+            0 => assert_eq!(answer.status, StatusCode::OK, "{}", answer.text()),
+            2 => drop(answer.refused(404, ErrorCode::NoSuchUpload)),
+            other => panic!("{other} of a file's two objects expired"),
+        }
+        assert_eq!(world.audit(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
 async fn maintenance_is_done_by_one_and_taken_over_from_the_dead_and_the_stopped() {
     let world = World::new();
     let (one, two) = (world.open().await, world.open().await);

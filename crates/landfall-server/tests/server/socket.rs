@@ -6,11 +6,13 @@ use futures_util::stream;
 use http_body_util::BodyExt as _;
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use landfall_protocol::{Grant, UploadStatus, route};
+use landfall_server::ServerConfig;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::oneshot,
     task::JoinHandle,
+    time::timeout,
 };
 
 use crate::world::{Client, World, content, key, put_request};
@@ -24,7 +26,11 @@ struct Served {
 }
 
 async fn serve(world: &World) -> Served {
-    let server = world.open().await;
+    serve_with(world, |_| {}).await
+}
+
+async fn serve_with(world: &World, change: impl FnOnce(&mut ServerConfig)) -> Served {
+    let server = world.open_with(change).await;
     let client = Client::embedded(&server).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -38,6 +44,17 @@ async fn serve(world: &World) -> Served {
 impl Served {
     fn http(&self) -> legacy::Client<legacy::connect::HttpConnector, Body> {
         legacy::Client::builder(TokioExecutor::new()).build_http()
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// A connection over which half a head has gone.
+    async fn half_open(&self) -> TcpStream {
+        let mut socket = self.connect().await;
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.unwrap();
+        socket
     }
 
     fn absolute(&self, grant: &Grant) -> Grant {
@@ -54,6 +71,27 @@ async fn eventually(done: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("it never happened");
+}
+
+/// Longest wait for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until the other side has closed the connection.
+async fn closed(socket: &mut TcpStream) {
+    let mut rest = Vec::new();
+    // A reset is an end as well.
+    let _ = timeout(PATIENCE, socket.read_to_end(&mut rest)).await.expect("the connection stays open");
+}
+
+const ASK: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Reads the answer to [`ASK`].
+async fn answered(socket: &mut TcpStream) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ok\n") {
+        let count = timeout(PATIENCE, socket.read_buf(&mut answer)).await.expect("no answer comes").unwrap();
+        assert_ne!(count, 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,6 +178,35 @@ async fn a_server_that_is_stopped_finishes_what_is_running() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_stopped_ends_connections_without_a_request() {
+    let world = World::threaded();
+    let served = serve(&world).await;
+    let mut idle = served.connect().await;
+    idle.write_all(ASK).await.unwrap();
+    answered(&mut idle).await;
+    served.stop.send(()).unwrap();
+    timeout(Duration::from_secs(10), served.serving).await.expect("the server waits").unwrap().unwrap();
+    closed(&mut idle).await;
+    assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_stopped_waits_for_requests_no_longer_than_allowed() {
+    let world = World::threaded();
+    let served = serve_with(&world, |config| config.shutdown_grace = Duration::from_millis(100)).await;
+    let grant = served.client.open(&key(), b"abcdef", 6).await.grants.remove(0);
+    let (name, value) = &grant.headers[0];
+    let mut socket = served.connect().await;
+    let head = format!("PUT {} HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n{name}: {value}\r\n\r\nabc", grant.url);
+    socket.write_all(head.as_bytes()).await.unwrap();
+    eventually(|| world.files("incoming").len() == 1).await;
+    served.stop.send(()).unwrap();
+    timeout(PATIENCE, served.serving).await.expect("the server waits").unwrap().unwrap();
+    closed(&mut socket).await;
+    eventually(|| world.files("incoming").is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_is_told_without_a_token() {
     let world = World::threaded();
     let served = serve(&world).await;
@@ -164,4 +231,109 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
         let response = served.http().request(put_request(&grant, 8 << 20, body)).await.unwrap();
         assert_eq!(response.status(), 403);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_does_not_come_whole_in_time_ends_its_connection() {
+    let world = World::threaded();
+    let served = serve_with(&world, |config| config.head_time_max = Duration::from_millis(100)).await;
+    let (mut half, mut silent, mut idle) = (served.half_open().await, served.connect().await, served.connect().await);
+    idle.write_all(ASK).await.unwrap();
+    answered(&mut idle).await;
+    for socket in [&mut half, &mut silent, &mut idle] {
+        closed(socket).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_open_connections_hold_up_nobody_for_long() {
+    let world = World::threaded();
+    let served = serve_with(&world, |config| {
+        config.connections_max = 8;
+        config.head_time_max = Duration::from_millis(100);
+    })
+    .await;
+    let mut half_open = Vec::new();
+    for _ in 0..40 {
+        half_open.push(served.half_open().await);
+    }
+    let mut socket = served.connect().await;
+    socket.write_all(ASK).await.unwrap();
+    answered(&mut socket).await;
+    for socket in &mut half_open {
+        closed(socket).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_beyond_the_limit_waits_until_another_ends() {
+    let world = World::threaded();
+    let served = serve_with(&world, |config| config.connections_max = 1).await;
+    let mut first = served.connect().await;
+    first.write_all(ASK).await.unwrap();
+    answered(&mut first).await;
+    let mut second = served.connect().await;
+    second.write_all(ASK).await.unwrap();
+    for _ in 0..20 {
+        first.write_all(ASK).await.unwrap();
+        answered(&mut first).await;
+    }
+    let early = second.try_read(&mut [0; 1]);
+    assert!(early.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "the second waits");
+    drop(first);
+    answered(&mut second).await;
+}
+
+/// A download whose client has read no more than the beginning of the answer.
+async fn slow_download(served: &Served) -> TcpStream {
+    let bytes = content(32 << 20);
+    let object = key();
+    served.client.upload(&object, &bytes, 32 << 20).await;
+    served.client.upload(&"0".repeat(32), b"t", 1).await;
+    let collection = served.client.collection().await.id;
+    let body = crate::world::new_file(collection, (&object, bytes.len()), (&"0".repeat(32), 1), None);
+    let file: landfall_protocol::FileRecord = served.client.post(route::FILES, &body).await.json();
+    let location = served.client.get(&route::download(file.id)).await.header("location").to_owned();
+    let mut socket = served.connect().await;
+    socket.write_all(format!("GET {location} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = [0; 15];
+    timeout(PATIENCE, socket.read_exact(&mut head)).await.expect("no answer comes").unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_download_counts_as_a_request_until_it_ends() {
+    let world = World::threaded();
+    let served = serve_with(&world, |config| config.requests_in_flight_max = 1).await;
+    let download = slow_download(&served).await;
+    assert_eq!(served.client.get(route::ACCOUNT).await.status, 503);
+    assert_eq!(served.client.get("/healthz").await.status, 200);
+    drop(download);
+    let account = async {
+        while served.client.get(route::ACCOUNT).await.status == 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, account).await.expect("the request still counts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_that_nobody_takes_is_ended() {
+    let world = World::threaded();
+    let served = serve_with(&world, |config| {
+        config.requests_in_flight_max = 1;
+        config.answer_idle_max = Duration::from_millis(100);
+    })
+    .await;
+    let mut download = slow_download(&served).await;
+    let account = async {
+        while served.client.get(route::ACCOUNT).await.status == 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, account).await.expect("the request still counts");
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, download.read_to_end(&mut rest)).await.expect("the connection stays open");
+    assert!(rest.len() < 32 << 20, "it was cut off");
 }
