@@ -45,7 +45,7 @@ pub struct HttpSettings {
     pub stall_timeout: Duration,
     /// How long an unused connection is kept. 60 s: servers close after 60 s or more as a rule.
     pub idle_timeout: Duration,
-    /// Most unused connections kept to one server. 8.
+    /// How long an unused connection is kept. 10 s: less than servers keep theirs, which is 15 s for ours.
     pub idle_connections_max: usize,
 }
 
@@ -54,7 +54,7 @@ impl Default for HttpSettings {
         Self {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(15),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(10),
             idle_connections_max: 8,
         }
     }
