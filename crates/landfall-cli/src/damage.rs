@@ -47,14 +47,19 @@ async fn set_aside(command: &Command, failed: &Failed) -> Result<(), Failed> {
     if !is_damaged(Engine::open(settings, command.env.clone()).await) {
         return Ok(());
     }
+    if is_in_use(command) {
+        let what = "cannot set the damaged journal aside";
+        return Err(Failed::new("journal-damaged", what, "another process is still working with it")
+            .hint("end the other landfall processes of this home, then run the command again"));
+    }
     let aside = free_name(command);
-    let mut moved = Vec::new();
-    for ending in ["", "-wal", "-shm"] {
+    // The log goes first: one that is left beside a new journal would be thrown away with what it says.
+    for ending in ["-wal", "-shm", ""] {
         let from = home.join(format!("journal.db{ending}"));
         let mut to = aside.clone().into_os_string();
         to.push(ending);
         match command.env.files.rename(&from, to.as_ref()) {
-            Ok(()) => moved.push(from),
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(cannot(error)),
         }
@@ -69,6 +74,13 @@ async fn set_aside(command: &Command, failed: &Failed) -> Result<(), Failed> {
 
 fn is_damaged(opened: Result<Engine, Error>) -> bool {
     matches!(opened, Err(Error::Store(StoreError::Damaged { .. })))
+}
+
+/// Whether a worker of this home lives.
+fn is_in_use(command: &Command) -> bool {
+    let (files, folder) = (&command.env.files, command.home.folder.join("workers"));
+    let entries = files.list(&folder).unwrap_or_default();
+    entries.iter().any(|entry| matches!(files.try_lock(&folder.join(&entry.name)), Ok(None)))
 }
 
 /// A name that no earlier damaged journal has.

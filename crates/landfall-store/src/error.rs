@@ -1,11 +1,11 @@
 //! How the journal fails.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use landfall_core::ItemId;
 
 /// Why a call on the journal failed. Nothing of it was written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The file is not what was written: set it aside and rebuild from the vault and a rescan.
@@ -41,12 +41,12 @@ pub enum StoreError {
     Suspended,
     /// Anything else that SQLite reports: a bug, or a broken disk.
     #[error("the journal failed")]
-    Sqlite(#[source] rusqlite::Error),
+    Sqlite(#[source] Arc<rusqlite::Error>),
 }
 
 impl StoreError {
     /// Sorts what SQLite reports by what to do about it.
-    pub(crate) fn from_sqlite(error: rusqlite::Error, path: &std::path::Path) -> Self {
+    pub(crate) fn from_sqlite(error: Arc<rusqlite::Error>, path: &std::path::Path) -> Self {
         use rusqlite::ErrorCode as Sql;
         let detail = error.to_string();
         match error.sqlite_error_code() {
@@ -66,6 +66,6 @@ fn is_extended(error: &rusqlite::Error, code: i32) -> bool {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::from_sqlite(error, std::path::Path::new("journal.db"))
+        Self::from_sqlite(Arc::new(error), std::path::Path::new("journal.db"))
     }
 }

@@ -70,25 +70,11 @@ impl<T: Send, F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send> QueuedWrite fo
         let outcome = match (self.outcome.take(), committed) {
             (Some(Ok(value)), Ok(())) => Ok(value),
             (Some(Err(error)), _) => Err(error),
-            (_, Err(error)) => Err(again(error)),
+            (_, Err(error)) => Err(error.clone()),
             (None, Ok(())) => unreachable!("a committed turn ran every write in it"),
         };
         // The caller may have gone; what it asked for is durable all the same.
         let _ = self.reply.send(outcome);
-    }
-}
-
-/// The same error for another caller of one turn.
-fn again(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Damaged { path, detail } => StoreError::Damaged { path: path.clone(), detail: detail.clone() },
-        StoreError::Newer { found, known } => StoreError::Newer { found: *found, known: *known },
-        StoreError::Full => StoreError::Full,
-        StoreError::Suspended => StoreError::Suspended,
-        StoreError::LostLease(item) => StoreError::LostLease(*item),
-        StoreError::NoSuchItem(item) => StoreError::NoSuchItem(*item),
-        StoreError::ReadOnly(detail) => StoreError::ReadOnly(detail.clone()),
-        StoreError::Sqlite(error) => StoreError::ReadOnly(error.to_string()),
     }
 }
 
@@ -103,6 +89,13 @@ impl Tx<'_> {
     pub fn sabotaged(&self, sabotage: Sabotage) -> bool {
         self.steps.sabotaged(sabotage)
     }
+}
+
+/// What became of a look at the journal.
+enum Look<T, V> {
+    Done(Result<T, StoreError>),
+    /// Another process is putting the log in order, after one died: the view was not run.
+    Busy(V),
 }
 
 enum Turn {
@@ -168,18 +161,16 @@ impl Journal {
         &self,
         view: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let inner = Arc::clone(&self.inner);
-        self.inner
-            .blocking
-            .run(move || {
-                let guard = lock(&inner.connection);
-                let connection = guard.as_ref().ok_or(StoreError::Suspended)?;
-                run(connection, "BEGIN").map_err(|error| inner.sorted(error.into()))?;
-                let result = view(&Tx { connection, steps: &inner.steps });
-                let _ = run(connection, "COMMIT");
-                result.map_err(|error| inner.sorted(error))
-            })
-            .await
+        let mut waited = Wait::default();
+        let mut view = view;
+        loop {
+            let inner = Arc::clone(&self.inner);
+            match self.inner.blocking.run(move || inner.look(view)).await {
+                Look::Done(result) => return result,
+                Look::Busy(again) => view = again,
+            }
+            waited.pause(&self.inner).await;
+        }
     }
 
     /// Runs `write` in a transaction, together with whatever other writes are waiting. When this returns `Ok`, all that
@@ -252,6 +243,18 @@ impl Inner {
             }
             waited.pause(&self).await;
         }
+    }
+
+    fn look<T, V: FnOnce(&Tx<'_>) -> Result<T, StoreError>>(&self, view: V) -> Look<T, V> {
+        let guard = lock(&self.connection);
+        let Some(connection) = guard.as_ref() else { return Look::Done(Err(StoreError::Suspended)) };
+        if let Err(error) = begin_to_look(connection) {
+            let _ = run(connection, "ROLLBACK");
+            return if is_busy(&error) { Look::Busy(view) } else { Look::Done(Err(self.sorted(error.into()))) };
+        }
+        let result = view(&Tx { connection, steps: &self.steps });
+        let _ = run(connection, "COMMIT");
+        Look::Done(result.map_err(|error| self.sorted(error)))
     }
 
     fn connect(&self) -> Result<(), StoreError> {
@@ -400,6 +403,12 @@ impl Inner {
             other => other,
         }
     }
+}
+
+/// Begins a transaction and takes its state of the journal at once: if that cannot be had, nothing has been run yet.
+fn begin_to_look(connection: &Connection) -> rusqlite::Result<()> {
+    run(connection, "BEGIN")?;
+    connection.prepare_cached("SELECT count(*) FROM destination")?.query_row([], |_| Ok(()))
 }
 
 /// One of the few statements that frame every transaction: each is prepared once.
