@@ -19,6 +19,11 @@ use crate::{
 /// Carries out `landfall restore`.
 pub(crate) async fn restore(command: &Command, arguments: Restore) -> Result<Exit, Failed> {
     let filter = filter(&arguments.matching, &[])?;
+    let folder = &arguments.folder;
+    if folder.exists() && !folder.is_dir() {
+        let what = format!("cannot restore to `{}`", folder.display());
+        return Err(Failed::usage(what, "it is no folder").hint("name a folder; it is made if it is missing"));
+    }
     let reading = read(command, &arguments.from).await?;
     let out = Arc::clone(&command.out);
     let target = RestoreTarget {

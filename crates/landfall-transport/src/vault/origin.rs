@@ -27,10 +27,12 @@ impl Origin {
     /// A sentence that says what is wrong with it, if it is not an origin: another scheme, a path, a user name.
     pub fn parse(text: &str) -> Result<Self, BadOrigin> {
         let uri: Uri = text.trim().parse().map_err(|_| BadOrigin("it is not a URL"))?;
+        // What sort of server it is comes first: a path is not what is wrong with `s3://bucket/folder`.
+        let origin = Self::of(&uri)?;
         if uri.path() != "/" && !uri.path().is_empty() || uri.query().is_some() || text.contains(['#', '?']) {
             return Err(BadOrigin("it has a path; give scheme, host and port alone"));
         }
-        Self::of(&uri)
+        Ok(origin)
     }
 
     /// The same origin serves `uri`: scheme, host and port are equal, an omitted port being the scheme's own.
