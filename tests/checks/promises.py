@@ -1,7 +1,7 @@
 """Checks that every test and every sabotage named in `docs/promises.md` exists. Prints `N passed, N failed`.
 
-A test is `module::function`: a `#[test]` of that name in a file `module.rs` below `crates`, or a scenario of that name in
-`tests/real/module.py`.
+A test is `module::function`: a `#[test]` of that name in a file `module.rs` below `crates`, or `script.py scenario`:
+a scenario that a script in `tests/real` runs.
 """
 
 import pathlib
@@ -40,7 +40,7 @@ def tests():
         text = path.read_text()
         # Only what the script runs is a scenario.
         runs = text.partition('if __name__ == "__main__":')[2]
-        found |= {f"{path.stem}::{name}" for name in re.findall(r"^def (\w+)", text, re.MULTILINE) if re.search(rf"\b{name}\b", runs)}
+        found |= {f"{path.name} {name}" for name in re.findall(r"^def (\w+)", text, re.MULTILINE) if re.search(rf"\b{name}\b", runs)}
     return found
 
 

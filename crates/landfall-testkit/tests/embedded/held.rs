@@ -1,5 +1,5 @@
-//! An engine and a vault in one process, over the server's real router.
-#![allow(dead_code, clippy::unwrap_used, reason = "a test uses what it needs, and its helpers fail like it")]
+//! A vault with something in it, and engines that work with it.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

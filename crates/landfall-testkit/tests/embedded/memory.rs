@@ -1,8 +1,6 @@
 //! A budget that is far too small for what is under way at once.
 
-mod held;
-
-use held::held_with;
+use crate::held::held_with;
 use landfall::{ClassLimits, Settings};
 use landfall_crypto::ChunkLen;
 

@@ -1,15 +1,13 @@
 //! Restoring onto a file system that is unlike the one the files came from.
 
-mod held;
-
 use std::sync::Arc;
 
+use crate::held::held;
 use axum::{
     body::Body,
     extract::Request,
     response::{IntoResponse as _, Response},
 };
-use held::held;
 use http_body_util::BodyExt as _;
 use landfall_testkit::{SimClock, SimDisk};
 
