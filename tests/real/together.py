@@ -20,8 +20,14 @@ def one_home():
     photos(world.source, 150, 4000)
     video(os.path.join(world.source, "A.mp4"), 200 * MIB, "together")
     world.unlock("--to", world.vault)
-    # The limit counts the items of all processes: with another one each, neither keeps the other from its share.
-    both = [world.start("backup", world.source, "--to", world.vault, "--transfers", limit, "--json-lines") for limit in (3, 6)]
+    # The limit counts the items of all processes: with a higher one, the second finds room beside what the first has claimed.
+    first = world.start("backup", world.source, "--to", world.vault, "--transfers", "3", "--json-lines")
+    first.event("done")
+    stand_still(first, [os.path.join(world.home, "journal.db"), os.path.join(world.vault, "server.db")], locked=False)
+    second = world.start("backup", world.source, "--to", world.vault, "--transfers", "6", "--json-lines")
+    second.event("done")
+    first.signal(signal.SIGCONT)
+    both = [first, second]
     for running in both:
         running.expect(0)
     check(all(running.count("done") for running in both), "one home: both have done something")
@@ -137,6 +143,21 @@ def is_locked(journal):
         connection.close()
 
 
+def stand_still(process, databases, locked):
+    """Stops a process at a moment when it is inside a write transaction of a database, or of none; says after how many tries."""
+    for tries in range(5000):
+        process.signal(signal.SIGSTOP)
+        until(lambda: open(f"/proc/{process.pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T", "it stands still", 5, 0.001)
+        if any(is_locked(database) for database in databases) == locked:
+            return tries
+        process.signal(signal.SIGCONT)
+        # Another moment than the last.
+        time.sleep(random.uniform(0, 0.003))
+        if process.ended:
+            break
+    raise AssertionError(f"it was never caught {'inside a' if locked else 'between'} transaction{'' if locked else 's'}")
+
+
 def inside(how):
     """A process stands still inside a write transaction; the other waits and names it"""
     name = f"stopped inside a transaction, then {how}"
@@ -145,18 +166,7 @@ def inside(how):
     world.unlock("--to", world.vault)
     first = world.start("backup", world.source, "--to", world.vault, "--json-lines")
     first.event("started")
-    journal, tries = os.path.join(world.home, "journal.db"), 0
-    while True:
-        first.signal(signal.SIGSTOP)
-        until(lambda: open(f"/proc/{first.pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T", "it stands still", 5, 0.001)
-        if is_locked(journal):
-            break
-        tries += 1
-        first.signal(signal.SIGCONT)
-        if first.ended or tries > 5000:
-            raise AssertionError("it was never caught inside a transaction")
-        # Another moment than the last.
-        time.sleep(random.uniform(0, 0.003))
+    tries = stand_still(first, [os.path.join(world.home, "journal.db")], locked=True)
     second = world.start("backup", world.source, "--to", world.vault, "--json-lines")
     at, said = second.event("journal-held", 60)
     equal(said["pid"], first.pid, f"{name}: the other names the holder")

@@ -12,6 +12,7 @@
 
 mod content;
 mod fingerprint;
+mod inode;
 mod names;
 mod state;
 

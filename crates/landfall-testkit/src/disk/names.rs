@@ -9,7 +9,7 @@ use std::{
     ffi::OsString,
 };
 
-use super::{content::Fate, state::Inode};
+use super::{content::Fate, inode::Inode};
 use crate::SeededRandom;
 
 /// The number of a file or folder.
@@ -20,6 +20,13 @@ pub(super) type Ino = u64;
 pub(super) struct Names {
     pub(super) now: BTreeMap<OsString, Ino>,
     pub(super) durable: BTreeMap<OsString, Ino>,
+}
+
+impl Names {
+    /// What any name stands for, now or on the platter.
+    pub(super) fn all(&self) -> impl Iterator<Item = Ino> {
+        self.now.values().chain(self.durable.values()).copied()
+    }
 }
 
 /// A change of names that may not be durable yet.
