@@ -7,10 +7,10 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use landfall_protocol::{AccountInfo, ErrorCode, route};
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::OptionalExtension as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Server, VaultError, json::Json, refusal::Refusal, server::Inner, signing::hex};
+use crate::{Server, VaultError, database::Transaction, json::Json, refusal::Refusal, server::Inner, signing::hex};
 
 /// Longest name of an account, in bytes.
 const NAME_BYTES_MAX: usize = 200;

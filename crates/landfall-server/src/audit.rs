@@ -165,7 +165,8 @@ impl Audit<'_> {
     fn checksum(&self, path: &Path) -> io::Result<(u64, u32)> {
         let mut file = self.env.files.open(path)?;
         let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-        let mut buffer = vec![0; 256 << 10];
+        let len = file.status()?.len;
+        let mut buffer = vec![0; usize::try_from(len.clamp(1, 256 << 10)).expect("256 KiB fit in memory")];
         let mut length = 0;
         loop {
             let count = file.read_at(length, &mut buffer)?;

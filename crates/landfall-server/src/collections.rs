@@ -2,12 +2,13 @@
 
 use axum::extract::{Query, State};
 use landfall_protocol::{Base64, Collection, CollectionList, NewCollection};
-use rusqlite::{OptionalExtension as _, Row, Transaction};
+use rusqlite::{OptionalExtension as _, Row};
 use serde::Deserialize;
 
 use crate::{
     Server,
     account::{Account, next_updation_time},
+    database::Transaction,
     json::Json,
     refusal::Refusal,
 };

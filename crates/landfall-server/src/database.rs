@@ -5,12 +5,13 @@
 //! (`synchronous=FULL`).
 
 use std::{
+    ops::Deref,
     path::Path,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::refusal::Refusal;
 
@@ -67,9 +68,9 @@ impl Database {
         new: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
         always: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let sqlite = |error| E::from(MigrateError::Sqlite(error));
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+        let transaction = Transaction::begin(&connection, "BEGIN IMMEDIATE").map_err(sqlite)?;
         let found = user_version(&transaction).map_err(sqlite)?;
         if found > SCHEMA {
             return Err(MigrateError::Newer(found).into());
@@ -90,8 +91,8 @@ impl Database {
 
     /// Does `work` in one immediate transaction, which commits if it succeeds.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = Transaction::begin(&connection, "BEGIN IMMEDIATE")?;
         if user_version(&transaction)? != SCHEMA {
             return Err(Refusal::unavailable("the vault was upgraded by a newer version; restart with that version"));
         }
@@ -102,10 +103,47 @@ impl Database {
 
     /// Does `work` on one consistent state of the database.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = Transaction::begin(&connection, "BEGIN")?;
         work(&transaction)
     }
+}
+
+/// A transaction, rolled back when it is dropped. The statements that frame it are prepared once for a connection, since
+/// a request is hardly more than they are.
+pub(crate) struct Transaction<'c>(&'c Connection);
+
+impl<'c> Transaction<'c> {
+    fn begin(connection: &'c Connection, statement: &str) -> rusqlite::Result<Self> {
+        run(connection, statement)?;
+        Ok(Self(connection))
+    }
+
+    fn commit(self) -> rusqlite::Result<()> {
+        // If it fails, what is dropped rolls back.
+        run(self.0, "COMMIT")
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // After a commit, and where SQLite has rolled back by itself, there is nothing to do.
+        if !self.0.is_autocommit() {
+            let _ = run(self.0, "ROLLBACK");
+        }
+    }
+}
+
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
 fn user_version(transaction: &Transaction<'_>) -> rusqlite::Result<u32> {

@@ -2,10 +2,9 @@
 
 use axum::extract::{Query, State, rejection::QueryRejection};
 use landfall_protocol::{DIFF_PAGE_MAX, Diff, JSON_BYTES_MAX};
-use rusqlite::Transaction;
 use serde::Deserialize;
 
-use crate::{Server, account::Account, json::Json, record, refusal::Refusal};
+use crate::{Server, account::Account, database::Transaction, json::Json, record, refusal::Refusal};
 
 /// `?since=CURSOR&limit=N`.
 #[derive(Debug, Deserialize)]

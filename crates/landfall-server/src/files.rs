@@ -6,13 +6,14 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use landfall_protocol::{ErrorCode, FileRecord, MagicMetadata, NewFile, SealedObject, UploadState};
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::OptionalExtension as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     Server,
     account::{Account, next_updation_time},
     collections,
+    database::Transaction,
     json::{FileId, Json, ObjectKey},
     record,
     refusal::Refusal,

@@ -6,9 +6,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use landfall_protocol::{Base64, ErrorCode, KeyAttributes};
-use rusqlite::{OptionalExtension as _, Transaction, named_params};
+use rusqlite::{OptionalExtension as _, named_params};
 
-use crate::{Server, account::Account, json::Json, refusal::Refusal};
+use crate::{Server, account::Account, database::Transaction, json::Json, refusal::Refusal};
 
 /// Argon2id memory that a client may ask of other clients, in bytes.
 const MEM_LIMITS: std::ops::RangeInclusive<u64> = 8 << 10..=4 << 30;

@@ -2,11 +2,11 @@
 
 use axum::extract::State;
 use landfall_protocol::{ErrorCode, FileRecord, MagicMetadata, MagicUpdate, MagicUpdates};
-use rusqlite::Transaction;
 
 use crate::{
     Server,
     account::{Account, next_updation_time},
+    database::Transaction,
     files::{check_magic, no_such_file},
     json::Json,
     record,

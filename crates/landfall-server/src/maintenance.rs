@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::OptionalExtension as _;
 
 use crate::{
     Server, VaultError,
+    database::Transaction,
     instance::{is_alive, sweep_dead},
     refusal::Refusal,
     server::Inner,

@@ -17,11 +17,12 @@ use crc_fast::{CrcAlgorithm, Digest};
 use http_body_util::BodyExt as _;
 use landfall_env::Sabotage;
 use landfall_protocol::{ErrorCode, StoredPart, UploadState, route};
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::OptionalExtension as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Server, ServerConfig,
+    database::Transaction,
     folder::{Incoming, PartName},
     json::ObjectKey,
     refusal::{BlobRefusal, Refusal},

@@ -1,9 +1,9 @@
 //! File records as rows.
 
 use landfall_protocol::{Base64, FileRecord, MagicMetadata, NewFile, SealedMetadata, SealedObject};
-use rusqlite::{OptionalExtension as _, Row, Transaction, named_params};
+use rusqlite::{OptionalExtension as _, Row, named_params};
 
-use crate::account::Account;
+use crate::{account::Account, database::Transaction};
 
 /// What [`from_row`] reads, in its order.
 pub(crate) const COLUMNS: &str = "id, account, collection, updation_time, is_deleted, encrypted_key, key_nonce, \

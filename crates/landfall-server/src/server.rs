@@ -9,12 +9,13 @@ use std::{
 };
 
 use landfall_env::Env;
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::OptionalExtension as _;
 use tokio::sync::Semaphore;
 
 use crate::{
     ServerConfig,
     account::Token,
+    database::Transaction,
     database::{Database, MigrateError, SCHEMA},
     folder::{Folder, Incoming, found},
     instance::{Instance, sweep_dead},

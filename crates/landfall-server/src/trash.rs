@@ -2,11 +2,11 @@
 
 use axum::extract::State;
 use landfall_protocol::{TrashItem, TrashRequest};
-use rusqlite::Transaction;
 
 use crate::{
     Server,
     account::{Account, next_updation_time},
+    database::Transaction,
     files::no_such_file,
     json::Json,
     magic::ITEMS_MAX,

@@ -9,11 +9,12 @@ use landfall_protocol::{
     CompleteUpload, ErrorCode, Grant, NewUpload, PART_BYTES_MAX, PARTS_MAX, PartChecksum, SignRequest, SignedParts,
     StoredPart, UploadState, UploadStatus, route,
 };
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::OptionalExtension as _;
 
 use crate::{
     Server,
     account::Account,
+    database::Transaction,
     folder::PartName,
     json::{Json, ObjectKey},
     maintenance::{collect, discard},
@@ -239,7 +240,10 @@ fn open_or_find(
         return Err(Refusal::no_such_upload());
     }
     // Files of an abandoned upload of this key must not be mistaken for those of the new one.
-    if transaction.execute("DELETE FROM garbage WHERE account = ?1 AND object_key = ?2", (account.0, key))? > 0 {
+    let removed = transaction
+        .prepare_cached("DELETE FROM garbage WHERE account = ?1 AND object_key = ?2")?
+        .execute((account.0, key))?;
+    if removed > 0 {
         inner.folder.remove_object(inner.env.files.as_ref(), account.0, key)?;
     }
     transaction

@@ -33,6 +33,22 @@ pub struct Outlook {
 /// No wait is longer than this: a moment further away was written before the wall clock jumped back.
 const WAIT_MAX_MS: i64 = 3_600_000;
 
+// In these, `finished_at IS NULL` lets SQLite use the index of what is unfinished.
+const OUTLOOK: &str = "SELECT
+        EXISTS (SELECT 1 FROM item WHERE waits = 'until' AND not_before <= ?2)
+            OR EXISTS (SELECT 1 FROM item WHERE waits = 'until' AND not_before > ?2 + ?3)
+            OR ?4 AND EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'photo' AND state = 'active'
+                                 AND waits = 'nothing' AND worker IS NULL)
+            OR ?5 AND EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'video' AND state = 'active'
+                                 AND waits = 'nothing' AND worker IS NULL),
+        EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'),
+        EXISTS (SELECT 1 FROM object WHERE destination = ?1 AND state = 'abandoning')";
+const WAITS_FOR_SECRETS: &str = "SELECT
+        EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
+                   AND waits IN ('unlock', 'token'))";
+const WAKE_WAITING: &str = "UPDATE item SET waits = 'nothing'
+      WHERE destination = ?1 AND finished_at IS NULL AND state = 'active' AND waits = ?2";
+
 impl Tx<'_> {
     /// Claims the most urgent items of a destination that wait for nothing, as many as `limits` leave room for over
     /// all processes and `most` allows.
@@ -147,6 +163,12 @@ impl Tx<'_> {
         Ok(statement.query_row([destination.0], |row| row.get::<_, Option<i64>>(0))?.map(Timestamp))
     }
 
+    /// Whether an item of a destination waits for keys, or for a token.
+    pub fn waits_for_secrets(&self, destination: DestinationId) -> Result<bool, StoreError> {
+        let mut statement = self.connection.prepare_cached(WAITS_FOR_SECRETS)?;
+        Ok(statement.query_row([destination.0], |row| row.get(0))?)
+    }
+
     /// Frees items of a destination that waited for keys, or for a token.
     pub fn wake_waiting(&self, destination: DestinationId, waits: Waits) -> Result<usize, StoreError> {
         let word = match waits {
@@ -154,12 +176,7 @@ impl Tx<'_> {
             Waits::Token => "token",
             Waits::Nothing | Waits::Until(_) | Waits::Item(_) => return Ok(0),
         };
-        Ok(self
-            .connection
-            .prepare_cached(
-                "UPDATE item SET waits = 'nothing' WHERE destination = ?1 AND waits = ?2 AND state = 'active'",
-            )?
-            .execute((destination.0, word))?)
+        Ok(self.connection.prepare_cached(WAKE_WAITING)?.execute((destination.0, word))?)
     }
 
     /// Frees the items that wait for `item`: it is done, or will not come.
@@ -184,15 +201,7 @@ impl Tx<'_> {
     ) -> Result<Outlook, StoreError> {
         let (photos, videos) = self.held_by_class()?;
         let room = limits.room(photos, videos);
-        let mut statement = self.connection.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM item WHERE waits = 'until' AND (not_before <= ?2 OR not_before > ?2 + ?3))
-                 OR ?4 AND EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'photo' AND state = 'active'
-                                      AND waits = 'nothing' AND worker IS NULL)
-                 OR ?5 AND EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'video' AND state = 'active'
-                                      AND waits = 'nothing' AND worker IS NULL),
-                    EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class IN ('photo', 'video') AND state = 'active'),
-                    EXISTS (SELECT 1 FROM object WHERE destination = ?1 AND state = 'abandoning')",
-        )?;
+        let mut statement = self.connection.prepare_cached(OUTLOOK)?;
         let (can_claim, has_queued, has_abandoning) = statement
             .query_row((destination.0, now.0, WAIT_MAX_MS, room.total > 0, room.video > 0), |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -214,5 +223,15 @@ impl Tx<'_> {
             }
         }
         Ok(lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_all_the_time_does_not_walk_through_what_is_finished() {
+        [OUTLOOK, WAITS_FOR_SECRETS, WAKE_WAITING].into_iter().for_each(crate::schema::assert_no_scan);
     }
 }

@@ -43,9 +43,10 @@ pub struct StoredCollection {
 impl Tx<'_> {
     /// The destination at a location, created if it is new.
     pub fn destination_at(&self, location: &str) -> Result<Destination, StoreError> {
-        self.connection
-            .prepare_cached("INSERT INTO destination (location) VALUES (?1) ON CONFLICT (location) DO NOTHING")?
-            .execute([location])?;
+        if let Some(known) = self.find_destination(location)? {
+            return Ok(known);
+        }
+        self.connection.prepare_cached("INSERT INTO destination (location) VALUES (?1)")?.execute([location])?;
         Ok(self.find_destination(location)?.expect("it was inserted by the statement before"))
     }
 
@@ -55,6 +56,14 @@ impl Tx<'_> {
             "SELECT id, location, vault, cursor, journal_key, attributes, token FROM destination WHERE location = ?1",
         )?;
         Ok(statement.query_row([location], read).optional()?)
+    }
+
+    /// The destination of that number.
+    pub fn destination(&self, id: DestinationId) -> Result<Destination, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, location, vault, cursor, journal_key, attributes, token FROM destination WHERE id = ?1",
+        )?;
+        Ok(statement.query_row([id.0], read)?)
     }
 
     /// All destinations.
@@ -133,7 +142,7 @@ impl Tx<'_> {
             "UPDATE item SET phase = 'prepare', publish = 'nothing', digest = NULL, file_key = NULL, body = NULL, record = NULL,
                     metadata = NULL, metadata_header = NULL, revision = revision + 1, worker = NULL, generation = generation + 1,
                     waits = 'nothing', waits_item = NULL, not_before = NULL
-              WHERE destination = ?1 AND state IN ('active', 'paused', 'blocked')",
+              WHERE destination = ?1 AND finished_at IS NULL AND state <> 'staged'",
             [id.0],
         )?;
         self.connection.execute("UPDATE destination SET cursor = 0 WHERE id = ?1", [id.0])?;

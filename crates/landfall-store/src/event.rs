@@ -62,7 +62,7 @@ impl Tx<'_> {
             .connection
             .prepare_cached(
                 "DELETE FROM event WHERE number < ?1
-                    AND item NOT IN (SELECT id FROM item WHERE state IN ('staged', 'active', 'paused', 'blocked'))",
+                    AND item NOT IN (SELECT id FROM item WHERE finished_at IS NULL)",
             )?
             .execute([below])?)
     }

@@ -239,7 +239,7 @@ impl Tx<'_> {
                   WHERE (destination, digest) = (SELECT destination, digest FROM item WHERE id = ?1)",
             )?
             .execute((lease.item.0, record))?;
-        Ok(())
+        self.next_version(lease.item)
     }
 
     /// The record an item was to be linked to is gone from the vault: its content must be brought again.
@@ -252,8 +252,10 @@ impl Tx<'_> {
     }
 
     /// Freezes the register body: from now on these bytes and no others are sent.
-    pub fn frozen(&self, lease: &Lease, body: &[u8], now: Timestamp) -> Result<(), StoreError> {
+    /// `version` is the one that they give the place.
+    pub fn frozen(&self, lease: &Lease, body: &[u8], version: i64, now: Timestamp) -> Result<(), StoreError> {
         self.hold(lease, now)?;
+        self.raise_version(lease.item, version)?;
         self.connection
             .prepare_cached(
                 "UPDATE item SET phase = 'publish', publish = 'frozen', body = ?2, attempts = 0 WHERE id = ?1",

@@ -214,8 +214,10 @@ impl Tx<'_> {
         self.hold(lease, now)?;
         self.write_part(object, part, PartState::Stored)?;
         self.connection.prepare_cached("UPDATE item SET attempts = 0 WHERE id = ?1")?.execute([lease.item.0])?;
-        let parts: u32 =
-            self.connection.query_row("SELECT count(*) FROM part WHERE object = ?1", [object.0], |row| row.get(0))?;
+        let parts: u32 = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM part WHERE object = ?1")?
+            .query_row([object.0], |row| row.get(0))?;
         if parts == 1 {
             self.write_object_state(object, ObjectState::Stored)?;
         }

@@ -3,7 +3,7 @@
 use landfall_core::{Class, ItemId, Timestamp};
 use rusqlite::OptionalExtension as _;
 
-use crate::{DestinationId, SourceIdentity, StoreError, Tx};
+use crate::{DestinationId, Lease, SourceIdentity, StoreError, Tx};
 
 /// A root's number in its journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,15 +71,13 @@ impl Tx<'_> {
         name: &[u8],
         tag: &[u8],
     ) -> Result<Root, StoreError> {
+        if let Some(known) = self.find_root(destination, path)? {
+            return Ok(known);
+        }
         self.connection
-            .prepare_cached(
-                "INSERT INTO root (destination, path, name, tag) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (destination, path) DO NOTHING",
-            )?
+            .prepare_cached("INSERT INTO root (destination, path, name, tag) VALUES (?1, ?2, ?3, ?4)")?
             .execute((destination.0, path, name, tag))?;
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT id, destination, path, name, tag FROM root WHERE destination = ?1 AND path = ?2")?;
-        Ok(statement.query_row((destination.0, path), read_root)?)
+        Ok(self.find_root(destination, path)?.expect("it was inserted by the statement before"))
     }
 
     /// The root at a path, if it is known.
@@ -187,6 +185,31 @@ impl Tx<'_> {
                 identity.changed_ns,
                 digest,
             ))?;
+        Ok(())
+    }
+
+    /// The version that the item which sees to a place gives it, or that the last one gave it.
+    pub fn version_of_place(&self, item: ItemId) -> Result<i64, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT version FROM place WHERE item = ?1")?;
+        Ok(statement.query_row([item.0], |row| row.get(0)).optional()?.unwrap_or(0))
+    }
+
+    /// From now on the item gives its place at least this version.
+    pub fn give_version(&self, lease: &Lease, version: i64, now: Timestamp) -> Result<(), StoreError> {
+        self.hold(lease, now)?;
+        self.raise_version(lease.item, version)
+    }
+
+    pub(crate) fn raise_version(&self, item: ItemId, version: i64) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("UPDATE place SET version = max(version, ?2) WHERE item = ?1")?
+            .execute((item.0, version))?;
+        Ok(())
+    }
+
+    /// The item gives its place a version of its own.
+    pub(crate) fn next_version(&self, item: ItemId) -> Result<(), StoreError> {
+        self.connection.prepare_cached("UPDATE place SET version = version + 1 WHERE item = ?1")?.execute([item.0])?;
         Ok(())
     }
 

@@ -29,3 +29,18 @@ pub(crate) fn migrate(connection: &Connection) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+/// Panics if SQLite would go through a whole table to answer a statement.
+#[cfg(test)]
+pub(crate) fn assert_no_scan(statement: &str) {
+    let connection = Connection::open_in_memory().expect("memory can always be opened");
+    migrate(&connection).expect("an empty database can be migrated");
+    let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).expect("the statement is sound");
+    (1..=plan.parameter_count())
+        .for_each(|number| plan.raw_bind_parameter(number, 1).expect("there is such a parameter"));
+    let mut rows = plan.raw_query();
+    while let Some(row) = rows.next().expect("a plan can be read") {
+        let detail: String = row.get("detail").expect("a plan has details");
+        assert!(!detail.starts_with("SCAN") || detail == "SCAN CONSTANT ROW", "{detail}: {statement}");
+    }
+}

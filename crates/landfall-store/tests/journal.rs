@@ -219,6 +219,21 @@ async fn a_cancelled_item_frees_its_place_and_its_followers() {
 }
 
 #[tokio::test]
+async fn an_item_cancelled_while_it_may_be_registered_leaves_the_next_a_higher_version() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    let first = bench.claim("w", 1).await.remove(0);
+    bench.prepare(&first, 7).await;
+    let (id, lease) = (first.item, first.clone());
+    bench.journal.write(move |tx| tx.frozen(&lease, b"{}", 1, NOW)).await.unwrap();
+    bench.journal.write(move |tx| tx.cancel(id, NOW)).await.unwrap();
+    bench.offer("a.jpg", 8).await;
+    let second = bench.claim("w", 1).await.remove(0);
+    let given = bench.journal.read(move |tx| tx.version_of_place(second.item)).await.unwrap();
+    assert_eq!(given, 1, "what the cancelled one gave the place is known, though no record is");
+}
+
+#[tokio::test]
 async fn a_journal_of_a_newer_version_is_refused_untouched() {
     let bench = Bench::new().await;
     bench.journal.suspend().await;

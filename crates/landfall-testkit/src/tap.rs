@@ -11,7 +11,7 @@ use crc_fast::CrcAlgorithm;
 use http::{Method, Request, Response, Uri};
 use landfall::{ItemId, Observer, Progress};
 use landfall_protocol::{NewFile, NewUpload, UploadState, UploadStatus, route};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig};
 
 use crate::{ProcessId, SeededRandom, SimDisk, SimVfs, chaos::Chaos, world::THUMBNAIL_SEALED};
 
@@ -265,6 +265,8 @@ impl JournalTap {
         let vfs = SimVfs::register(&self.disk, process, self.random.fork("tap"));
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags_and_vfs(&self.path, flags, vfs.name()).ok()?;
+        // Otherwise the statement is prepared anew for every value that is bound to it.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).ok()?;
         Some(OpenJournal { connection, process, _vfs: vfs })
     }
 

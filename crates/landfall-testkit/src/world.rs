@@ -9,6 +9,7 @@
 //! Then the world is left in peace, has to settle, and is looked at from outside.
 
 mod course;
+mod image;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -166,6 +167,7 @@ impl World {
         let items = 2 + (0..3).map(|_| below(&random, FILES_MAX - 1)).min().unwrap_or(0);
         let workers = 1 + below(&random, 3).min(below(&random, 3));
         let is_embedded = random.chance(0.3);
+        let is_used = random.chance(0.85);
         let home_count = if random.chance(0.25) { 2 } else { 1 };
         let chaos =
             Chaos::new(seed.fork("chaos").random(), options.faults, FAULT_CHANCE, options.sabotage, options.history);
@@ -197,10 +199,10 @@ impl World {
             random,
         };
         world.store.put_dir(VAULT).expect("a fresh disk has room");
-        put_empty_database(&world.store, &Path::new(VAULT).join("server.db"));
+        Self::put_vault(&world.store, is_used);
         for home in &world.homes {
             world.device.put_dir(home.path.join("workers")).expect("a fresh disk has room");
-            put_empty_database(&world.device, &home.path.join("journal.db"));
+            Self::put_journal(&world.device, &home.path, is_used);
             world.device.put_dir(&home.photos).expect("a fresh disk has room");
             world.tap.watch(&world.device, &home.path, world.random.fork("tap"), &world.chaos);
         }
@@ -514,18 +516,6 @@ impl Reach {
 pub(crate) const GRANT_TTL: Duration = Duration::from_secs(8);
 /// How likely a fault strikes at a step of a phase.
 const FAULT_CHANCE: f64 = 0.2;
-
-/// Makes a database without tables whose pages are small: a transaction of a small world then writes a fourth.
-fn put_empty_database(disk: &Arc<SimDisk>, path: &Path) {
-    static EMPTY: OnceLock<Vec<u8>> = OnceLock::new();
-    let bytes = EMPTY.get_or_init(|| {
-        let mut connection = rusqlite::Connection::open_in_memory().expect("memory can always be opened");
-        let sql = "PRAGMA page_size = 1024; CREATE TABLE t (c); DROP TABLE t; VACUUM";
-        connection.execute_batch(sql).expect("plain statements in memory succeed");
-        connection.serialize("main").expect("an empty database can be had as bytes").to_vec()
-    });
-    disk.put(path, bytes).expect("a fresh disk has room");
-}
 
 fn below(random: &SeededRandom, bound: usize) -> usize {
     usize::try_from(random.below(bound as u64)).unwrap_or(0)

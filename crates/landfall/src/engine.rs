@@ -151,7 +151,11 @@ impl Engine {
     /// The destination at a location, created if it is new: `default`, `dir:<path>` or `url:<origin>`.
     pub async fn destination(&self, location: &str) -> Result<Destination, Error> {
         let location = location.to_owned();
-        Ok(self.inner.journal.write(move |tx| tx.destination_at(&location)).await?)
+        let wanted = location.clone();
+        match self.inner.journal.read(move |tx| tx.find_destination(&wanted)).await? {
+            Some(known) => Ok(known),
+            None => Ok(self.inner.journal.write(move |tx| tx.destination_at(&location)).await?),
+        }
     }
 
     /// All destinations.

@@ -6,7 +6,7 @@ use landfall_crypto::{FileKey, StreamHeader, seal_blob, wrap_key};
 use landfall_protocol::{
     FileRecord, MagicMetadata, MagicUpdate, MagicUpdates, NewCollection, NewFile, SealedMetadata, SealedObject,
 };
-use landfall_store::{Object, SeenPlace, StoredCollection};
+use landfall_store::{Object, SeenPlace, StoredCollection, Tx};
 use landfall_transport::vault::answer::{MagicUpdated, Registered};
 
 use crate::{
@@ -26,7 +26,7 @@ impl Drive {
         let wrapped = wrap_key(&collection_key, env.random.array(), &key);
         let digest = index::digest(present.item.digest.as_deref().unwrap_or_default())?;
         let (metadata, metadata_header) = present.item.metadata.clone().unwrap_or_default();
-        let place = self.place_to_add(present).await?.unwrap_or_else(|known| known);
+        let place = self.new_place(present).await?;
         let body = NewFile {
             collection_id: collection.id,
             encrypted_key: wrapped.ciphertext.to_vec().into(),
@@ -44,7 +44,8 @@ impl Drive {
         };
         let body = serde_json::to_vec(&body).expect("a register body is plain data");
         self.reached("register.built");
-        self.write(move |tx, lease, now| tx.frozen(lease, &body, now)).await?;
+        let version = place.version;
+        self.write(move |tx, lease, now| tx.frozen(lease, &body, version, now)).await?;
         self.reached("register.frozen");
         Ok(())
     }
@@ -76,7 +77,7 @@ impl Drive {
             Err(failure) => return Err(failure.into()),
         };
         self.uploaded = true;
-        let place = self.place_to_add(present).await?.unwrap_or_else(|known| known);
+        let place = self.given_place(present).await?;
         self.write(move |tx, lease, now| {
             tx.published(lease, record, now)?;
             tx.finish(lease, &place, now)
@@ -90,10 +91,17 @@ impl Drive {
     /// Adds this item's place to a content that the vault has already.
     pub(crate) async fn link(&mut self, present: &Present) -> Result<(), Halt> {
         let record = present.item.record.unwrap_or_default();
-        let place = match self.place_to_add(present).await? {
+        let (newest, given) = self.versions(present).await?;
+        let identity = present.item.identity.unwrap_or_default();
+        let place = match newest {
             // The record says so already.
-            Err(known) => known,
-            Ok(place) => {
+            Some((id, place)) if id == record && place.modified_ns == identity.modified_ns => place,
+            newest => {
+                let version = given.max(newest.map_or(0, |(_, place)| place.version) + 1);
+                if version > given {
+                    self.write(move |tx, lease, now| tx.give_version(lease, version, now)).await?;
+                }
+                let place = self.place(present, version);
                 self.add_place(present, record, &place).await?;
                 place
             }
@@ -134,7 +142,7 @@ impl Drive {
     }
 
     pub(crate) async fn finish(&mut self, present: &Present) -> Result<(), Halt> {
-        let place = self.place_to_add(present).await?.unwrap_or_else(|known| known);
+        let place = self.given_place(present).await?;
         self.write(move |tx, lease, now| tx.finish(lease, &place, now)).await?;
         self.done(present);
         Err(Halt::LeaseGone)
@@ -146,22 +154,31 @@ impl Drive {
         self.observer.saw(Progress::Done { item: self.lease.item, place, uploaded: self.uploaded, bytes });
     }
 
-    /// This item's place with the version that makes it the present one; `Err` with what the record says already if
-    /// nothing is to be added.
-    async fn place_to_add(&self, present: &Present) -> Result<Result<SeenPlace, SeenPlace>, Halt> {
-        let (destination, record) = (present.item.destination, present.item.record);
+    /// This item's place with a version that makes it the present one: higher than what the vault is known to say, and
+    /// than what an item before this one was to say, whether or not that is known to have come about.
+    async fn new_place(&self, present: &Present) -> Result<SeenPlace, Halt> {
+        let (newest, given) = self.versions(present).await?;
+        Ok(self.place(present, 1 + given.max(newest.map_or(0, |(_, place)| place.version))))
+    }
+
+    /// This item's place with the version that it was given.
+    async fn given_place(&self, present: &Present) -> Result<SeenPlace, Halt> {
+        let (_, given) = self.versions(present).await?;
+        Ok(self.place(present, given.max(1)))
+    }
+
+    /// The newest the vault is known to say of this item's place, with its record; and the version that this item, or
+    /// the last before it, gave the place.
+    async fn versions(&self, present: &Present) -> Result<(Option<(i64, SeenPlace)>, i64), Halt> {
+        let (destination, item) = (present.item.destination, self.lease.item);
         let (tag, path) = (present.root.tag.clone(), present.item.path.clone());
+        let view = move |tx: &Tx<'_>| Ok((tx.newest_at(destination, &tag, &path)?, tx.version_of_place(item)?));
+        Ok(self.engine.journal.read(view).await?)
+    }
+
+    fn place(&self, present: &Present, version: i64) -> SeenPlace {
         let modified_ns = present.item.identity.unwrap_or_default().modified_ns;
-        let newest = {
-            let (tag, path) = (tag.clone(), path.clone());
-            self.engine.journal.read(move |tx| tx.newest_at(destination, &tag, &path)).await?
-        };
-        let version = match newest {
-            Some((id, place)) if Some(id) == record && place.modified_ns == modified_ns => return Ok(Err(place)),
-            Some((_, place)) => place.version + 1,
-            None => 1,
-        };
-        Ok(Ok(SeenPlace { tag, path, modified_ns, version }))
+        SeenPlace { tag: present.root.tag.clone(), path: present.item.path.clone(), modified_ns, version }
     }
 
     /// The collection of that name, made if the vault has none.

@@ -227,25 +227,15 @@ impl Engine {
         let remote = Remote::new(vault.clone(), &self.inner);
         let id = destination.id;
         // Before the vault is asked: what another process learns meanwhile is later than its answer.
-        let seen = self.inner.journal.read(move |tx| tx.cursor(id)).await?;
+        let (known, waits) =
+            self.inner.journal.read(move |tx| Ok((tx.destination(id)?, tx.waits_for_secrets(id)?))).await?;
         let account = remote.account().await?;
-        let is_older = account.cursor < seen;
-        let env = &self.inner.env;
-        let fresh: JournalKey = JournalKey::from_bytes(env.random.array());
-        let fresh = pack(&wrap_key(&keys.master, env.random.array(), &fresh));
-        let name = account.vault.clone();
-        let stored = self
-            .inner
-            .journal
-            .write(move |tx| {
-                if !tx.note_vault(id, &name)? {
-                    tx.forget_vault(id, &name)?;
-                } else if is_older && tx.cursor(id)? == seen {
-                    tx.forget_contents(id)?;
-                }
-                tx.keep_journal_key(id, &fresh)
-            })
-            .await?;
+        let is_older = account.cursor < known.cursor;
+        let stored = match known.journal_key {
+            // As every time but the first: nothing has to be written.
+            Some(stored) if !is_older && known.vault.as_ref() == Some(&account.vault) => stored,
+            _ => self.note_vault(id, &account, is_older.then_some(known.cursor), &keys.master).await?,
+        };
         let journal_key = unwrap_key(&keys.master, &unpack(&stored)?).map_err(|_| Error::WrongPassword)?;
         let (number, context) = TAG_SUBKEY;
         let tags = TagKey::from_bytes(derive_subkey(&keys.master, number, context));
@@ -260,15 +250,42 @@ impl Engine {
                 collection_keys: Mutex::default(),
             }),
         };
-        let now_unlocked = landfall_core::Waits::Unlock;
-        self.inner
-            .journal
-            .write(move |tx| {
-                tx.wake_waiting(id, now_unlocked)?;
-                tx.wake_waiting(id, landfall_core::Waits::Token)
-            })
-            .await?;
+        if waits {
+            self.inner
+                .journal
+                .write(move |tx| {
+                    tx.wake_waiting(id, landfall_core::Waits::Unlock)?;
+                    tx.wake_waiting(id, landfall_core::Waits::Token)
+                })
+                .await?;
+        }
         Ok(session)
+    }
+
+    /// Notes which vault this is, and makes the key that seals this home's secrets; returns the one that is kept. What
+    /// was learned from another vault, or from a state of this one up to `put_back` that it no longer has, is forgotten.
+    async fn note_vault(
+        &self,
+        id: DestinationId,
+        account: &AccountInfo,
+        put_back: Option<i64>,
+        master: &MasterKey,
+    ) -> Result<Vec<u8>, Error> {
+        let env = &self.inner.env;
+        let fresh: JournalKey = JournalKey::from_bytes(env.random.array());
+        let fresh = pack(&wrap_key(master, env.random.array(), &fresh));
+        let name = account.vault.clone();
+        let stored = self.inner.journal.write(move |tx| {
+            if !tx.note_vault(id, &name)? {
+                tx.forget_vault(id, &name)?;
+            } else if let Some(seen) = put_back
+                && tx.cursor(id)? == seen
+            {
+                tx.forget_contents(id)?;
+            }
+            tx.keep_journal_key(id, &fresh)
+        });
+        Ok(stored.await?)
     }
 }
 

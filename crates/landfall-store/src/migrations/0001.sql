@@ -1,4 +1,5 @@
 -- Schema 1. CHECK constraints repeat the state machine of `landfall-core`; a row that breaks one is a bug, not data.
+-- They are chains of OR, since for a list of more than two SQLite builds a table each time a row is written.
 
 CREATE TABLE worker (
     id   TEXT PRIMARY KEY,
@@ -48,14 +49,15 @@ CREATE TABLE item (
     destination    INTEGER NOT NULL REFERENCES destination (id),
     class          TEXT NOT NULL CHECK (class IN ('photo', 'video')),
     priority       INTEGER NOT NULL,
-    state          TEXT NOT NULL CHECK (state IN ('staged', 'active', 'paused', 'blocked', 'done', 'skipped', 'cancelled')),
-    phase          TEXT NOT NULL CHECK (phase IN ('prepare', 'upload', 'publish')),
-    waits          TEXT NOT NULL DEFAULT 'nothing' CHECK (waits IN ('nothing', 'until', 'unlock', 'token', 'item')),
+    state          TEXT NOT NULL CHECK (state = 'staged' OR state = 'active' OR state = 'paused' OR state = 'blocked' OR state = 'done' OR
+                       state = 'skipped' OR state = 'cancelled'),
+    phase          TEXT NOT NULL CHECK (phase = 'prepare' OR phase = 'upload' OR phase = 'publish'),
+    waits          TEXT NOT NULL DEFAULT 'nothing' CHECK (waits = 'nothing' OR waits = 'until' OR waits = 'unlock' OR waits = 'token' OR waits = 'item'),
     not_before     INTEGER,
     waits_item     INTEGER REFERENCES item (id),
     code           TEXT,
     message        TEXT,
-    publish        TEXT NOT NULL DEFAULT 'nothing' CHECK (publish IN ('nothing', 'link', 'frozen', 'published')),
+    publish        TEXT NOT NULL DEFAULT 'nothing' CHECK (publish = 'nothing' OR publish = 'link' OR publish = 'frozen' OR publish = 'published'),
     attempts       INTEGER NOT NULL DEFAULT 0,
     last_error     TEXT,
 
@@ -86,7 +88,7 @@ CREATE TABLE item (
     updated_at     INTEGER NOT NULL,
     finished_at    INTEGER,
 
-    CHECK ((finished_at IS NOT NULL) = (state IN ('done', 'skipped', 'cancelled'))),
+    CHECK ((finished_at IS NOT NULL) = (state = 'done' OR state = 'skipped' OR state = 'cancelled')),
     CHECK ((not_before IS NOT NULL) = (waits = 'until')),
     CHECK ((waits_item IS NOT NULL) = (waits = 'item')),
     CHECK (waits = 'nothing' OR state = 'active'),
@@ -103,7 +105,7 @@ CREATE INDEX item_claim ON item (destination, class, priority, id) WHERE state =
 CREATE INDEX item_due ON item (not_before) WHERE waits = 'until';
 CREATE INDEX item_held ON item (worker) WHERE worker IS NOT NULL;
 CREATE INDEX item_after ON item (waits_item) WHERE waits = 'item';
-CREATE INDEX item_unfinished ON item (destination, state) WHERE state IN ('staged', 'active', 'paused', 'blocked');
+CREATE INDEX item_unfinished ON item (destination, state) WHERE finished_at IS NULL;
 
 CREATE TABLE place (
     root        INTEGER NOT NULL REFERENCES root (id),
@@ -119,6 +121,8 @@ CREATE TABLE place (
     skipped     TEXT,
     -- The item that is seeing to it.
     item        INTEGER REFERENCES item (id),
+    -- The highest that any item was to give it in the vault: also one that was cancelled may have reached it.
+    version     INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (root, path),
     CHECK ((digest IS NULL AND skipped IS NULL) = (size IS NULL)),
     CHECK (digest IS NULL OR skipped IS NULL)
@@ -141,7 +145,8 @@ CREATE TABLE object (
     part_size   INTEGER NOT NULL CHECK (part_size > 0),
     -- A thumbnail's ciphertext, until the remote has it. A file's is never kept.
     sealed      BLOB,
-    state       TEXT NOT NULL CHECK (state IN ('absent', 'opening', 'open', 'completing', 'stored', 'abandoning', 'abandoned')),
+    state       TEXT NOT NULL CHECK (state = 'absent' OR state = 'opening' OR state = 'open' OR state = 'completing' OR
+                       state = 'stored' OR state = 'abandoning' OR state = 'abandoned'),
     CHECK (sealed IS NULL OR role = 'thumbnail')
 ) STRICT;
 
@@ -154,7 +159,7 @@ CREATE TABLE part (
     crc32c INTEGER NOT NULL,
     -- The 16-byte MAC of every chunk: the saved state of the cipher.
     macs   BLOB NOT NULL CHECK (length(macs) > 0 AND length(macs) % 16 = 0),
-    state  TEXT NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'sent', 'stored')),
+    state  TEXT NOT NULL DEFAULT 'planned' CHECK (state = 'planned' OR state = 'sent' OR state = 'stored'),
     PRIMARY KEY (object, number)
 ) STRICT, WITHOUT ROWID;
 

@@ -94,7 +94,7 @@ impl Bench {
         let place = SeenPlace { tag: vec![1; 8], path: b"x".to_vec(), modified_ns: 1, version: 1 };
         self.journal
             .write(move |tx| {
-                tx.frozen(&lease, b"{}", NOW)?;
+                tx.frozen(&lease, b"{}", 1, NOW)?;
                 tx.published(&lease, record, NOW)?;
                 tx.finish(&lease, &place, NOW)
             })

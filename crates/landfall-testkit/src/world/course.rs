@@ -203,65 +203,87 @@ impl World {
 
     /// Looks at everything, from outside.
     async fn examine(&mut self) -> Vec<String> {
-        let process = self.device.spawn();
-        let vfs = SimVfs::register(&self.device, process, self.random.fork("auditor-vfs"));
-        let mut complaints = Vec::new();
-        let (vault, server) = match self.reach(process, 0, &vfs).vault().await {
-            Ok(reached) => reached,
-            Err(error) => return vec![format!("the vault cannot be reached: {error}")],
-        };
-        if let Err(error) = self.restore(process, &vault).await {
-            complaints.push(format!("restore fails: {error}"));
-        }
-        complaints.extend(self.compare());
-        for home in 0..self.homes.len() {
-            let env = self.env(&self.device, process, false);
-            match Engine::open(self.settings(&self.homes[home].path, vfs.name()), env).await {
-                Err(error) => complaints.push(format!("a journal does not open: {error}")),
-                Ok(engine) => match open_session(&engine, &vault).await {
-                    Err(error) => complaints.push(format!("no session: {error}")),
-                    Ok(session) => complaints.extend(audit(self, home, &engine, &session).await),
-                },
-            }
-        }
-        drop((vault, server));
-        self.device.kill(process);
         self.kill_server();
-        complaints.extend(self.examine_vault().await);
+        // A server that opens sweeps what dead ones left; then nothing may be left.
+        let auditor = self.store.spawn();
+        let vfs = SimVfs::register(&self.store, auditor, self.random.fork("server-auditor"));
+        let (config, env) = (Self::server_config(&vfs), self.env(&self.store, auditor, true));
+        let server = match Server::open(config.clone(), env.clone()).await {
+            Ok(server) => server,
+            Err(error) => return vec![format!("the vault does not open: {error}")],
+        };
+        let mut complaints = Vec::new();
+        match self.token_of(&server).await {
+            None => complaints.push("the vault has no account".to_owned()),
+            Some(token) => complaints.extend(self.examine_homes(server.router(), token).await),
+        }
+        let _ = server.maintain().await;
+        drop(server);
+        complaints.extend(landfall_server::audit_in(&config, &env).into_iter().map(|line| format!("vault: {line}")));
+        self.store.kill(auditor);
         complaints
     }
 
-    /// Restores on a machine that has only the vault and the keys.
-    async fn restore(&self, process: ProcessId, vault: &Vault) -> Result<(), String> {
+    async fn token_of(&self, server: &Server) -> Option<Token> {
+        if let Some(token) = &self.token {
+            return Some(token.clone());
+        }
+        let token = server.embedded_token(None).await.ok()?;
+        Token::new(token.as_str()).ok()
+    }
+
+    async fn examine_homes(&self, router: axum::Router, token: Token) -> Vec<String> {
+        let process = self.device.spawn();
+        let vfs = SimVfs::register(&self.device, process, self.random.fork("auditor-vfs"));
+        let (chaos, tap) = (Arc::clone(&self.chaos), Arc::clone(&self.tap));
+        let wire = Wire { route: Route::Own(router), chaos, tap, process, home: 0 };
+        let vault = Vault::new(Arc::new(wire), Origin::in_process(), token);
+        let mut complaints = Vec::new();
+        for home in 0..self.homes.len() {
+            let env = self.env(&self.device, process, false);
+            let engine = match Engine::open(self.settings(&self.homes[home].path, vfs.name()), env).await {
+                Ok(engine) => engine,
+                Err(error) => {
+                    complaints.push(format!("a journal does not open: {error}"));
+                    continue;
+                }
+            };
+            match open_session(&engine, &vault).await {
+                Err(error) => complaints.push(format!("no session: {error}")),
+                Ok(session) => {
+                    if home == 0 {
+                        complaints.extend(self.examine_restore(process, &vault, &engine, &session).await);
+                    }
+                    complaints.extend(audit(self, home, &engine, &session).await);
+                }
+            }
+        }
+        self.device.kill(process);
+        complaints
+    }
+
+    /// Everything comes back: at a home, or on a machine that has only the vault and the keys.
+    async fn examine_restore(
+        &self,
+        process: ProcessId,
+        vault: &Vault,
+        engine: &Engine,
+        session: &Session,
+    ) -> Vec<String> {
+        let restored = if self.random.chance(0.2) {
+            self.restore_elsewhere(process, vault).await
+        } else {
+            restore(engine, session).await
+        };
+        let failed = restored.err().map(|error| format!("restore fails: {error}"));
+        failed.into_iter().chain(self.compare()).collect()
+    }
+
+    async fn restore_elsewhere(&self, process: ProcessId, vault: &Vault) -> Result<(), String> {
         let fresh = Settings { ephemeral: true, vfs: None, ..self.settings(Path::new("/nowhere"), "") };
         let env = self.env(&self.device, process, false);
         let engine = Engine::open(fresh, env).await.map_err(|error| error.to_string())?;
-        let session = open_session(&engine, vault).await?;
-        let target = RestoreTarget { folder: "/restored".into(), on_file: Arc::new(|_, _| {}) };
-        let report = recipe::restore(&engine, &session, &target, &RestoreOptions::default()).await;
-        let report = report.map_err(|error| error.to_string())?;
-        match report.problems.first() {
-            None => Ok(()),
-            Some((place, code, message)) => Err(format!("{}: {code}: {message}", String::from_utf8_lossy(place))),
-        }
-    }
-
-    async fn examine_vault(&self) -> Vec<String> {
-        let auditor = self.store.spawn();
-        let vfs = SimVfs::register(&self.store, auditor, self.random.fork("server-auditor"));
-        let config = Self::server_config(&vfs);
-        let env = self.env(&self.store, auditor, true);
-        // A server that opens sweeps what dead ones left; then nothing may be left.
-        let complaints = match Server::open(config.clone(), env.clone()).await {
-            Err(error) => vec![format!("the vault does not open: {error}")],
-            Ok(server) => {
-                let _ = server.maintain().await;
-                drop(server);
-                landfall_server::audit_in(&config, &env).into_iter().map(|line| format!("vault: {line}")).collect()
-            }
-        };
-        self.store.kill(auditor);
-        complaints
+        restore(&engine, &open_session(&engine, vault).await?).await
     }
 
     fn compare(&self) -> Vec<String> {
@@ -277,5 +299,15 @@ impl World {
             }
         }
         complaints
+    }
+}
+
+async fn restore(engine: &Engine, session: &Session) -> Result<(), String> {
+    let target = RestoreTarget { folder: "/restored".into(), on_file: Arc::new(|_, _| {}) };
+    let report = recipe::restore(engine, session, &target, &RestoreOptions::default()).await;
+    let report = report.map_err(|error| error.to_string())?;
+    match report.problems.first() {
+        None => Ok(()),
+        Some((place, code, message)) => Err(format!("{}: {code}: {message}", String::from_utf8_lossy(place))),
     }
 }
