@@ -347,9 +347,12 @@ pub(crate) struct Watcher {
 }
 
 /// How likely a server dies at a step, and any process at one that belongs to no phase.
-const CRASH_CHANCE: f64 = 0.02;
+const CRASH_CHANCE: f64 = 0.01;
 /// How likely it dies just before or just after a commit of its journal: there are many.
 const CRASH_AT_COMMIT_CHANCE: f64 = 0.001;
+
+/// Faults after which the rest mostly waits for the later phases.
+const EARLY_FAULTS: u64 = 13;
 
 impl StepHook for Watcher {
     fn reached(&self, step: &'static str) {
@@ -411,9 +414,9 @@ impl Watcher {
         // Steps of the later phases are fewer: faults must find them as well.
         let chance = match phase {
             _ if self.is_server => CRASH_CHANCE,
-            Phase::Complete => state.chance * 6.0,
-            Phase::Register => state.chance * 4.0,
-            _ => state.chance,
+            Phase::Complete | Phase::Register => 0.9,
+            _ if state.table.total() < EARLY_FAULTS => state.chance,
+            _ => state.chance / 6.0,
         };
         if !state.random.chance(chance) {
             return None;
@@ -424,7 +427,9 @@ impl Watcher {
             let draw = || Fault::ALL[usize::try_from(state.random.below(Fault::ALL.len() as u64)).unwrap_or(0)];
             match draw() {
                 // After these all begins anew, and a world takes longer than its other faults together.
-                Fault::Crash | Fault::LostRename | Fault::ServerCrash if state.random.chance(0.4) => draw(),
+                Fault::Crash | Fault::LostRename | Fault::ServerCrash if state.random.chance(0.75) => draw(),
+                // A person brings a process of their own.
+                Fault::Person if state.random.chance(0.5) => draw(),
                 fault => fault,
             }
         };

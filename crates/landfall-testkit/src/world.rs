@@ -124,6 +124,8 @@ pub(crate) struct World {
     pub(crate) tap: Arc<Tap>,
     pub(crate) homes: Vec<Home>,
     is_embedded: bool,
+    /// The wall clock is not at the true time.
+    jumped: bool,
     port: Arc<Port>,
     server: Option<ServerProcess>,
     token: Option<Token>,
@@ -164,11 +166,11 @@ impl World {
         let random = seed.fork("world").random();
         let clock = Arc::new(SimClock::new(1_700_000_000_000));
         // Few files and workers more often than many: each number of them is met, and most worlds are quick.
-        let items = 2 + (0..3).map(|_| below(&random, FILES_MAX - 1)).min().unwrap_or(0);
+        let items = 2 + (0..5).map(|_| below(&random, FILES_MAX - 1)).min().unwrap_or(0);
         let workers = 1 + below(&random, 3).min(below(&random, 3));
-        let is_embedded = random.chance(0.3);
+        let is_embedded = random.chance(0.25);
         let is_used = random.chance(0.85);
-        let home_count = if random.chance(0.25) { 2 } else { 1 };
+        let home_count = if random.chance(0.15) { 2 } else { 1 };
         let chaos =
             Chaos::new(seed.fork("chaos").random(), options.faults, FAULT_CHANCE, options.sabotage, options.history);
         let device = SimDisk::new(Arc::clone(&clock));
@@ -187,6 +189,7 @@ impl World {
             chaos,
             tap: Arc::default(),
             is_embedded,
+            jumped: false,
             port: Arc::default(),
             server: None,
             token: None,
@@ -515,7 +518,7 @@ impl Reach {
 /// How long a signed URL is good.
 pub(crate) const GRANT_TTL: Duration = Duration::from_secs(8);
 /// How likely a fault strikes at a step of a phase.
-const FAULT_CHANCE: f64 = 0.2;
+const FAULT_CHANCE: f64 = 0.6;
 
 fn below(random: &SeededRandom, bound: usize) -> usize {
     usize::try_from(random.below(bound as u64)).unwrap_or(0)

@@ -62,7 +62,7 @@ impl World {
         }
         // With the last to have a journal open goes the index of its log, which the next builds again. To open it for a
         // look costs more than all looks.
-        if self.random.chance(0.5) {
+        if self.random.chance(0.25) {
             self.tap.let_go();
         }
         self.device.set_free(u64::MAX);
@@ -84,8 +84,11 @@ impl World {
             self.store.set_free(u64::MAX);
         }
         if pending.clock_jump {
-            let jumps = [-3_600_000, 0, 3_600_000];
-            self.clock.set_jump_ms(jumps[below(&self.random, 3)]);
+            // Away from the true time, or back to it.
+            let jumps = [-3_600_000, 3_600_000];
+            let jump = if self.jumped { 0 } else { jumps[below(&self.random, 2)] };
+            self.jumped = jump != 0;
+            self.clock.set_jump_ms(jump);
         }
         if pending.source_change {
             self.change_source();
@@ -171,6 +174,7 @@ impl World {
     async fn heal(&mut self) {
         self.chaos.heal();
         self.chaos.note(|| "peace".to_owned());
+        self.jumped = false;
         self.clock.set_jump_ms(0);
         self.device.set_free(u64::MAX);
         self.store.set_free(u64::MAX);
@@ -188,7 +192,7 @@ impl World {
             self.finish(self.worker(home)).await?;
         }
         // Once more there is nothing to do, if the first time did its work.
-        if self.random.chance(0.4) {
+        if self.random.chance(0.2) {
             self.finish(self.worker(below(&self.random, self.homes.len()))).await?;
         }
         Ok(())
