@@ -13,6 +13,7 @@ mod lease;
 mod next;
 mod part;
 mod retry;
+mod silence;
 mod state;
 mod time;
 
@@ -25,6 +26,7 @@ pub use self::{
     },
     part::{PARTS_MAX, PartNumber, PartPlan, PartSpan},
     retry::{Gate, RetryPolicy},
+    silence::DiskHealth,
     state::{BlockReason, Class, ClassLimits, ItemId, Phase, Room, State, Waits},
     time::Timestamp,
 };

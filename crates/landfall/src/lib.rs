@@ -30,6 +30,7 @@ mod run;
 mod send;
 mod session;
 mod source;
+mod sources;
 mod worker;
 
 pub use landfall_core::{Class, ClassLimits, Code, Failure, ItemId, RetryPolicy, Timestamp};

@@ -19,6 +19,7 @@ use crate::{
     engine::Inner,
     remote::CallFailure,
     source::{self, Source},
+    sources::Disk,
 };
 
 /// Bytes handed to a carrier at once: small enough for a watchdog to see them move.
@@ -342,11 +343,13 @@ struct PartReader {
 impl PartReader {
     /// Reads and seals the next chunk. Fails, without a byte, if it is not the chunk that was prepared.
     async fn chunk(&mut self) -> Result<Bytes, Failure> {
-        let env = &self.engine.env;
+        let sources = &self.engine.sources;
         let source = match self.source.take() {
             Some(source) => source,
             None => {
-                let source = Source::open(env, self.sealing.path.clone()).await.map_err(gone_is_new)?;
+                let path = self.sealing.path.clone();
+                let disk = Disk::of(self.sealing.identity.device, &path);
+                let source = Source::open(sources, disk, path).await.map_err(gone_is_new)?;
                 if source.identity() != self.sealing.identity && !self.sealing.unchecked {
                     return Err(new_revision());
                 }
@@ -357,7 +360,7 @@ impl PartReader {
         let (sealing, index, earlier) = (Arc::clone(&self.sealing), self.next, self.earlier);
         let chunk_len = self.engine.memory.chunk_len().bytes() as u64;
         let (source, sealed) = source
-            .with(env, move |file| -> Result<_, Failure> {
+            .with(sources, move |file| -> Result<_, Failure> {
                 let offset = index * chunk_len;
                 let len = usize::try_from(chunk_len.min(sealing.plain_size - offset)).unwrap_or(usize::MAX);
                 let read = file

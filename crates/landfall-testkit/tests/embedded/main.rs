@@ -1,5 +1,7 @@
 //! An engine and a vault in one process, over the server's real router, without faults.
 
+mod hanging;
 mod held;
+mod hung;
 mod memory;
 mod restore;
