@@ -10,6 +10,7 @@
 
 mod failure;
 mod lease;
+mod link;
 mod next;
 mod part;
 mod retry;
@@ -20,6 +21,7 @@ mod time;
 pub use self::{
     failure::{Code, Failure, Remedy},
     lease::{BEAT_EVERY, Generation, STOPPED_AFTER, Verdict, Watch},
+    link::{GATHERED_FROM, link_waits},
     next::{
         Action, Conditions, ItemView, ObjectState, ObjectView, PartState, PublishState, Role, Step, next_action,
         twin_waits_for,

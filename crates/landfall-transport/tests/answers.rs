@@ -191,6 +191,8 @@ fn a_version_that_is_not_the_stored_one_is_an_outcome() {
     assert_eq!(answer::magic_updated(&problem(409, "version-mismatch")), Ok(MagicUpdated::VersionMismatch));
     assert_eq!(answer::magic_updated(&text(200, "{}")), Ok(MagicUpdated::Done));
     assert!(answer::magic_updated(&text(409, "")).is_err());
+    let refused = answer::magic_updated(&problem(413, "too-large")).unwrap_err();
+    assert_eq!((refused.remedy, refused.code), (Remedy::Block, Code::TooManyPlaces));
 }
 
 #[test]

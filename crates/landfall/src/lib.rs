@@ -19,6 +19,7 @@ mod drive;
 mod engine;
 mod error;
 mod facts;
+mod link;
 mod memory;
 mod observer;
 mod prepare;

@@ -78,9 +78,13 @@ impl Drive {
         self.follow(outcome)
     }
 
-    fn follow(&self, outcome: PreparedOutcome) -> Result<(), Halt> {
+    fn follow(&mut self, outcome: PreparedOutcome) -> Result<(), Halt> {
         match outcome {
-            PreparedOutcome::Upload | PreparedOutcome::Link(_) => Ok(()),
+            PreparedOutcome::Upload => Ok(()),
+            PreparedOutcome::Link(_) => {
+                self.just_prepared = true;
+                Ok(())
+            }
             PreparedOutcome::Twin(_) => {
                 self.observer.saw(Progress::Put { item: self.lease.item });
                 Err(Halt::LeaseGone)

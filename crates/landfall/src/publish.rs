@@ -1,13 +1,11 @@
-//! Telling the vault: freeze the register body, send exactly those bytes, add places to contents it has.
+//! Telling the vault: freeze the register body, send exactly those bytes.
 
 use bytes::Bytes;
 use landfall_core::{Code, Failure, Remedy, Role};
 use landfall_crypto::{FileKey, StreamHeader, seal_blob, wrap_key};
-use landfall_protocol::{
-    FileRecord, MagicMetadata, MagicUpdate, MagicUpdates, NewCollection, NewFile, SealedMetadata, SealedObject,
-};
-use landfall_store::{Object, SeenPlace, StoredCollection};
-use landfall_transport::vault::answer::{MagicUpdated, Registered};
+use landfall_protocol::{FileRecord, MagicMetadata, NewCollection, NewFile, SealedMetadata, SealedObject};
+use landfall_store::{Item, Object, SeenPlace, StoreError, StoredCollection, Tx};
+use landfall_transport::vault::answer::Registered;
 
 use crate::{
     Progress,
@@ -87,52 +85,6 @@ impl Drive {
         Err(Halt::LeaseGone)
     }
 
-    /// Adds this item's place to a content that the vault has already.
-    pub(crate) async fn link(&mut self, present: &Present) -> Result<(), Halt> {
-        let record = present.item.record.unwrap_or_default();
-        let place = match self.place_to_add(present).await? {
-            // The record says so already.
-            Err(known) => known,
-            Ok(place) => {
-                self.add_place(present, record, &place).await?;
-                place
-            }
-        };
-        self.write(move |tx, lease, now| tx.finish(lease, &place, now)).await?;
-        self.reached("link.committed");
-        self.done(present);
-        Err(Halt::LeaseGone)
-    }
-
-    async fn add_place(&mut self, present: &Present, id: i64, place: &SeenPlace) -> Result<(), Halt> {
-        let session = self.session.inner.clone();
-        let Some(record) = session.remote.file(id).await?.filter(|record| !record.is_deleted) else {
-            self.write(move |tx, lease, now| tx.unlink(lease, id, now)).await?;
-            return Err(Failure::new(Remedy::Ask, Code::NoSuchUpload, "the record was removed from the vault").into());
-        };
-        let key = self.key_of(&record).await?;
-        let content = index::content_of(&record, &key)?;
-        if Some(content.digest.as_slice()) != present.item.digest.as_deref() {
-            return Err(Failure::new(Remedy::Block, Code::Tampered, "the vault's record is of another content").into());
-        }
-        let mut all = places::Places::open(&record, &key)?;
-        if !all.add(&present.root, place) {
-            return Ok(());
-        }
-        let version = record.file.magic_metadata.as_ref().map_or(1, |magic| magic.version);
-        let update = MagicUpdate { id, magic_metadata: self.seal_places(&key, version, &all)? };
-        match session.remote.magic_update(&MagicUpdates { metadata_list: vec![update] }).await {
-            Ok(MagicUpdated::Done) => {
-                self.reached("link.answered");
-                Ok(())
-            }
-            Ok(MagicUpdated::VersionMismatch) => {
-                Err(Failure::new(Remedy::Ask, Code::AnswerLost, "another device changed the record").into())
-            }
-            Err(failure) => Err(failure.into()),
-        }
-    }
-
     pub(crate) async fn finish(&mut self, present: &Present) -> Result<(), Halt> {
         let place = self.place_to_add(present).await?.unwrap_or_else(|known| known);
         self.write(move |tx, lease, now| tx.finish(lease, &place, now)).await?;
@@ -140,7 +92,7 @@ impl Drive {
         Err(Halt::LeaseGone)
     }
 
-    fn done(&self, present: &Present) {
+    pub(crate) fn done(&self, present: &Present) {
         let bytes = present.item.identity.map_or(0, |identity| identity.size as u64);
         let place = place_of(present);
         self.observer.saw(Progress::Done { item: self.lease.item, place, uploaded: self.uploaded, bytes });
@@ -148,20 +100,9 @@ impl Drive {
 
     /// This item's place with the version that makes it the present one; `Err` with what the record says already if
     /// nothing is to be added.
-    async fn place_to_add(&self, present: &Present) -> Result<Result<SeenPlace, SeenPlace>, Halt> {
-        let (destination, record) = (present.item.destination, present.item.record);
-        let (tag, path) = (present.root.tag.clone(), present.item.path.clone());
-        let modified_ns = present.item.identity.unwrap_or_default().modified_ns;
-        let newest = {
-            let (tag, path) = (tag.clone(), path.clone());
-            self.engine.journal.read(move |tx| tx.newest_at(destination, &tag, &path)).await?
-        };
-        let version = match newest {
-            Some((id, place)) if Some(id) == record && place.modified_ns == modified_ns => return Ok(Err(place)),
-            Some((_, place)) => place.version + 1,
-            None => 1,
-        };
-        Ok(Ok(SeenPlace { tag, path, modified_ns, version }))
+    pub(crate) async fn place_to_add(&self, present: &Present) -> Result<Result<SeenPlace, SeenPlace>, Halt> {
+        let (item, tag) = (present.item.clone(), present.root.tag.clone());
+        Ok(self.engine.journal.read(move |tx| place_to_add(tx, &item, &tag)).await?)
     }
 
     /// The collection of that name, made if the vault has none.
@@ -186,20 +127,36 @@ impl Drive {
         Ok(stored)
     }
 
-    async fn key_of(&self, record: &FileRecord) -> Result<FileKey, Halt> {
+    pub(crate) async fn key_of(&self, record: &FileRecord) -> Result<FileKey, Halt> {
         Ok(index::file_key(&self.engine, &self.session, record).await?)
     }
 
-    fn seal_places(&self, key: &FileKey, version: u32, places: &places::Places) -> Result<MagicMetadata, Halt> {
+    pub(crate) fn seal_places(
+        &self,
+        key: &FileKey,
+        version: u32,
+        places: &places::Places,
+    ) -> Result<MagicMetadata, Halt> {
         self.seal_magic(key, version, 1, &places.to_json())
     }
 
     fn seal_magic(&self, key: &FileKey, version: u32, count: u32, json: &[u8]) -> Result<MagicMetadata, Halt> {
         let header = StreamHeader::from_bytes(self.engine.env.random.array());
         let data = seal_blob(key, &header, json)
-            .map_err(|_| Failure::new(Remedy::Block, Code::Refused, "the content is at too many places"))?;
+            .map_err(|_| Failure::new(Remedy::Block, Code::TooManyPlaces, "the content is at too many places"))?;
         Ok(MagicMetadata { version, count, data: data.into(), header: header.as_bytes().to_vec().into() })
     }
+}
+
+/// See [`Drive::place_to_add`].
+pub(crate) fn place_to_add(tx: &Tx<'_>, item: &Item, tag: &[u8]) -> Result<Result<SeenPlace, SeenPlace>, StoreError> {
+    let modified_ns = item.identity.unwrap_or_default().modified_ns;
+    let version = match tx.newest_at(item.destination, tag, &item.path)? {
+        Some((id, place)) if Some(id) == item.record && place.modified_ns == modified_ns => return Ok(Err(place)),
+        Some((_, place)) => place.version + 1,
+        None => 1,
+    };
+    Ok(Ok(SeenPlace { tag: tag.to_vec(), path: item.path.clone(), modified_ns, version }))
 }
 
 fn find(present: &Present, role: Role) -> Result<&Object, Halt> {

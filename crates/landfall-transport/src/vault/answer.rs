@@ -191,8 +191,12 @@ pub enum MagicUpdated {
 /// Reads the answer to [`request::magic_update`].
 ///
 /// # Errors
-/// See the [module](self).
+/// See the [module](self). A text that is too long for the server is one with too many places.
 pub fn magic_updated(answer: &Answer) -> Result<MagicUpdated, Failure> {
+    if answer.status == 413 {
+        let why = "the server takes no longer list of the places of this content";
+        return Err(Failure::new(Remedy::Block, Code::TooManyPlaces, why));
+    }
     if answer.status == 409 && answer.code() == Some(ErrorCode::VersionMismatch) {
         return Ok(MagicUpdated::VersionMismatch);
     }

@@ -1,11 +1,16 @@
 //! Where a content was seen: the owner's sealed metadata of a record.
 
-use landfall_crypto::{FileKey, StreamHeader, open_blob};
-use landfall_protocol::FileRecord;
+use std::collections::BTreeMap;
+
+use landfall_crypto::{CHUNK_OVERHEAD, FileKey, StreamHeader, open_blob};
+use landfall_protocol::{FileRecord, PLACES_BYTES_MAX};
 use landfall_store::{Root, SeenPlace};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+
+/// Longest JSON that a record has room for.
+pub(crate) const BYTES_MAX: usize = PLACES_BYTES_MAX - CHUNK_OVERHEAD as usize;
 
 /// All places of one content. Unknown keys of the JSON are kept.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -30,7 +35,7 @@ pub(crate) struct Place {
 }
 
 /// One segment of a path: text, or bytes that are not UTF-8.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Segment {
     Text(String),
@@ -60,6 +65,11 @@ impl Place {
         Self { root: hex::encode(&place.tag), path, mtime: place.modified_ns.to_string(), v: place.version }
     }
 
+    /// With the comma.
+    fn json_bytes(&self) -> usize {
+        serde_json::to_vec(self).map_or(0, |json| json.len() + 1)
+    }
+
     /// Below the root, segments joined by `/`; `None` if it is not a place.
     pub(crate) fn seen(&self) -> Option<SeenPlace> {
         let segments: Vec<Vec<u8>> = self.path.get(1..)?.iter().map(Segment::to_bytes).collect::<Option<_>>()?;
@@ -71,6 +81,13 @@ impl Place {
     pub(crate) fn segments(&self) -> Option<Vec<Vec<u8>>> {
         self.path.iter().map(Segment::to_bytes).collect()
     }
+}
+
+/// What became of places that were to be added.
+pub(crate) struct Added {
+    pub(crate) any_change: bool,
+    /// For each, in order, whether it is there now.
+    pub(crate) fits: Vec<bool>,
 }
 
 impl Places {
@@ -88,21 +105,37 @@ impl Places {
         serde_json::from_slice(&json).map_err(|_| bad("are not JSON"))
     }
 
-    /// Adds a place, or moves the time and version of one that is there. `false` if nothing changes.
-    pub(crate) fn add(&mut self, root: &Root, place: &SeenPlace) -> bool {
-        let new = Place::new(root, place);
-        match self.places.iter_mut().find(|known| known.root == new.root && known.path == new.path) {
-            Some(known) if known.mtime == new.mtime && known.v >= new.v => false,
-            Some(known) => {
-                let v = new.v.max(known.v);
-                *known = Place { v, ..new };
-                true
+    /// Adds places, or moves the time and version of those that are there, as far as the JSON stays within `bytes_max`.
+    pub(crate) fn add<'p>(&mut self, new: impl Iterator<Item = (&'p Root, &'p SeenPlace)>, bytes_max: usize) -> Added {
+        let name = |place: &Place| (place.root.clone(), place.path.clone());
+        let mut known: BTreeMap<_, usize> =
+            self.places.iter().enumerate().map(|(at, place)| (name(place), at)).collect();
+        let mut added = Added { any_change: false, fits: Vec::new() };
+        let mut bytes = self.to_json().len();
+        for (root, place) in new {
+            let new = Place::new(root, place);
+            let at = known.get(&name(&new)).copied();
+            let old = at.map(|at| &self.places[at]);
+            if old.is_some_and(|old| old.mtime == new.mtime && old.v >= new.v) {
+                added.fits.push(true);
+                continue;
             }
-            None => {
-                self.places.push(new);
-                true
+            let new = Place { v: old.map_or(new.v, |old| old.v.max(new.v)), ..new };
+            let grown = bytes + new.json_bytes() - old.map_or(0, Place::json_bytes);
+            added.fits.push(grown <= bytes_max);
+            if grown > bytes_max {
+                continue;
+            }
+            (bytes, added.any_change) = (grown, true);
+            match at {
+                Some(at) => self.places[at] = new,
+                None => {
+                    known.insert(name(&new), self.places.len());
+                    self.places.push(new);
+                }
             }
         }
+        added
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Place> {
@@ -111,5 +144,38 @@ impl Places {
 
     pub(crate) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("places are plain data")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_store::{DestinationId, RootId};
+
+    fn root() -> Root {
+        let tag = vec![7; 8];
+        Root { id: RootId(1), destination: DestinationId(1), path: b"/photos".to_vec(), name: b"photos".to_vec(), tag }
+    }
+
+    fn place(name: &str, version: i64) -> SeenPlace {
+        SeenPlace { tag: vec![7; 8], path: name.as_bytes().to_vec(), modified_ns: version, version }
+    }
+
+    #[test]
+    fn places_are_added_as_far_as_there_is_room_and_each_is_answered_for() {
+        let root = root();
+        let (mut places, new) = (Places::default(), ["a", "b", "c"].map(|name| place(name, 1)));
+        let room = {
+            let mut two = Places::default();
+            two.add(new[..2].iter().map(|place| (&root, place)), BYTES_MAX);
+            two.to_json().len() + 1
+        };
+        let added = places.add(new.iter().map(|place| (&root, place)), room);
+        assert_eq!((added.any_change, added.fits), (true, vec![true, true, false]));
+        assert!(places.to_json().len() <= room);
+        // What is there can still be told anew, and costs no room.
+        let added = places.add([(&root, &place("a", 1)), (&root, &place("b", 2))].into_iter(), room);
+        assert_eq!((added.any_change, added.fits), (true, vec![true, true]));
+        assert_eq!(places.iter().map(|place| place.v).collect::<Vec<_>>(), [1, 2]);
     }
 }
