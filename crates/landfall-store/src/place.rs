@@ -1,5 +1,7 @@
 //! Where sources are: roots that were given, and places below them.
 
+use std::collections::BTreeSet;
+
 use landfall_core::{Class, ItemId, Timestamp};
 use rusqlite::OptionalExtension as _;
 
@@ -39,6 +41,8 @@ pub struct Offer {
     pub album: String,
     /// Smaller is sooner.
     pub priority: i64,
+    /// It is taken also if the vault has it: its place is to join the collection.
+    pub joins: bool,
 }
 
 /// What became of an offer, or would.
@@ -121,7 +125,8 @@ impl Tx<'_> {
                 self.retry(item, now)?;
                 Ok(OfferOutcome::Retried(item))
             }
-            OfferOutcome::New(_) | OfferOutcome::Skipped => {
+            OfferOutcome::Unchanged if !offer.joins => Ok(OfferOutcome::Unchanged),
+            OfferOutcome::New(_) | OfferOutcome::Skipped | OfferOutcome::Unchanged => {
                 let item = self.insert_item(root, offer, now)?;
                 self.connection
                     .prepare_cached(
@@ -188,6 +193,24 @@ impl Tx<'_> {
                 digest,
             ))?;
         Ok(())
+    }
+
+    /// Places below a root whose present content was backed up from there into a collection.
+    pub fn places_in(&self, root: RootId, album: &str) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT item.path FROM item JOIN place ON place.root = item.root AND place.path = item.path
+              WHERE item.root = ?1 AND item.album = ?2 AND item.state = 'done' AND item.digest = place.digest",
+        )?;
+        let rows = statement.query_map((root.0, album), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether the vault is known to have had this content at a place before.
+    pub fn is_settled(&self, root: RootId, path: &[u8], digest: &[u8]) -> Result<bool, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM place WHERE root = ?1 AND path = ?2 AND digest = ?3)")?;
+        Ok(statement.query_row((root.0, path, digest), |row| row.get(0))?)
     }
 
     pub(crate) fn free_place_of(&self, item: ItemId) -> Result<(), StoreError> {

@@ -3,6 +3,8 @@
 //! All places of a content are one sealed text. Where a content is at many, items that wait for the same link are gathered
 //! and linked together, so that a text is not written anew for every copy.
 
+use std::collections::BTreeSet;
+
 use landfall_core::{BlockReason, Code, Failure, GATHERED_FROM, Remedy, Waits, link_waits};
 use landfall_protocol::{MagicUpdate, MagicUpdates};
 use landfall_store::{Item, Root, SeenPlace, StoreError};
@@ -12,7 +14,10 @@ use crate::{
     Progress,
     drive::{Drive, Halt, Present, place_below},
     publish::place_to_add,
-    recipes::vault::{index, places},
+    recipes::vault::{
+        index,
+        places::{self, Addition},
+    },
 };
 
 /// How many items are linked together at most.
@@ -33,6 +38,7 @@ impl Drive {
         let record = present.item.record.unwrap_or_default();
         let place = match self.place_to_add(present).await? {
             Ok(place) => place,
+            Err(known) if self.may_join(present).await? => known,
             // The record says so already.
             Err(known) => return self.linked(present, known, Vec::new(), Vec::new()).await,
         };
@@ -48,14 +54,26 @@ impl Drive {
             }
             gathered = self.gather(present, record).await?;
         }
-        let all = std::iter::once((&present.root, &place)).chain(gathered.iter().map(|one| (&one.root, &one.place)));
-        let fits = self.add_places(present, record, all).await?;
+        let own = Addition { root: &present.root, place: &place, album: &present.item.album };
+        let others = gathered.iter().map(|one| Addition { root: &one.root, place: &one.place, album: &one.item.album });
+        let fits = self.add_places(present, record, std::iter::once(own).chain(others).collect()).await?;
         if fits.first() == Some(&false) {
             return Err(Failure::new(Remedy::Block, Code::TooManyPlaces, TOO_MANY).into());
         }
         let mut fits = fits.into_iter().skip(1);
         let (gathered, left_out) = gathered.into_iter().partition(|_| fits.next() == Some(true));
         self.linked(present, place, gathered, left_out).await
+    }
+
+    /// Whether a place that the record has may have to join another album: one was asked for, or the file was taken although
+    /// the vault had it.
+    async fn may_join(&self, present: &Present) -> Result<bool, Halt> {
+        if present.item.album != String::from_utf8_lossy(&present.root.name) {
+            return Ok(true);
+        }
+        let (root, path) = (present.root.id, present.item.path.clone());
+        let digest = present.item.digest.clone().unwrap_or_default();
+        Ok(self.engine.journal.read(move |tx| tx.is_settled(root, &path, &digest)).await?)
     }
 
     /// Items that wait to be linked to the same record, with the places to be added for them.
@@ -119,12 +137,7 @@ impl Drive {
     }
 
     /// Adds places to a record, as many as it has room for. Says of each whether it is in the record now.
-    async fn add_places<'p>(
-        &mut self,
-        present: &Present,
-        id: i64,
-        new: impl Iterator<Item = (&'p Root, &'p SeenPlace)>,
-    ) -> Result<Vec<bool>, Halt> {
+    async fn add_places(&mut self, present: &Present, id: i64, new: Vec<Addition<'_>>) -> Result<Vec<bool>, Halt> {
         let session = self.session.inner.clone();
         let Some(record) = session.remote.file(id).await?.filter(|record| !record.is_deleted) else {
             self.write(move |tx, lease, now| tx.unlink(lease, id, now)).await?;
@@ -136,7 +149,14 @@ impl Drive {
             return Err(Failure::new(Remedy::Block, Code::Tampered, "the vault's record is of another content").into());
         }
         let mut all = places::Places::open(&record, &key)?;
-        let added = all.add(new, places::BYTES_MAX);
+        let (destination, number) = (session.destination, record.file.collection_id);
+        let home = self.engine.journal.read(move |tx| tx.collection(destination, number)).await?;
+        let home = home.map_or_else(String::new, |home| home.name);
+        for album in new.iter().map(|one| one.album).filter(|album| *album != home).collect::<BTreeSet<_>>() {
+            // A place joins an album that can be asked for.
+            self.collection(album).await?;
+        }
+        let added = all.add(&new, &home, places::BYTES_MAX);
         if !added.any_change {
             return Ok(added.fits);
         }

@@ -106,7 +106,7 @@ impl Drive {
     }
 
     /// The collection of that name, made if the vault has none.
-    async fn collection(&self, name: &str) -> Result<StoredCollection, Halt> {
+    pub(crate) async fn collection(&self, name: &str) -> Result<StoredCollection, Halt> {
         let session = self.session.inner.clone();
         let (destination, wanted) = (session.destination, name.to_owned());
         if let Some(known) = self.engine.journal.read(move |tx| tx.collection_named(destination, &wanted)).await? {

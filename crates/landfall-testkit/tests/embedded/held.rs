@@ -122,11 +122,20 @@ impl Held {
         disk: &Arc<SimDisk>,
         overwrite: bool,
     ) -> RestoreReport {
+        self.restore_only(router, disk, RestoreOptions { overwrite, ..RestoreOptions::default() }).await
+    }
+
+    /// Restores what is asked for to a machine of its own.
+    pub(crate) async fn restore_only(
+        &self,
+        router: axum::Router,
+        disk: &Arc<SimDisk>,
+        options: RestoreOptions,
+    ) -> RestoreReport {
         let ephemeral = Settings { ephemeral: true, ..Settings::new("/nowhere") };
         let env = Env { files: disk.process(disk.spawn()), ..self.env.clone() };
         let (engine, session) = self.engine_in(env, router, ephemeral).await;
         let target = RestoreTarget { folder: "/out".into(), on_file: Arc::new(|_, _| {}) };
-        let options = RestoreOptions { overwrite, ..RestoreOptions::default() };
         recipe::restore(&engine, &session, &target, &options).await.unwrap()
     }
 }

@@ -1,5 +1,6 @@
 //! An engine and a vault in one process, over the server's real router, without faults.
 
+mod albums;
 mod duplicates;
 mod hanging;
 mod held;

@@ -32,6 +32,17 @@ pub(crate) struct Place {
     pub(crate) mtime: String,
     /// Of several contents at one place the highest is the present one.
     pub(crate) v: i64,
+    /// Albums it belongs to; none: the record's collection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) albums: Vec<String>,
+}
+
+/// A place to be added to a record.
+pub(crate) struct Addition<'a> {
+    pub(crate) root: &'a Root,
+    pub(crate) place: &'a SeenPlace,
+    /// Which it is to belong to.
+    pub(crate) album: &'a str,
 }
 
 /// One segment of a path: text, or bytes that are not UTF-8.
@@ -62,7 +73,29 @@ impl Place {
     fn new(root: &Root, place: &SeenPlace) -> Self {
         let below = place.path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
         let path = std::iter::once(root.name.as_slice()).chain(below).map(Segment::of).collect();
-        Self { root: hex::encode(&place.tag), path, mtime: place.modified_ns.to_string(), v: place.version }
+        let mtime = place.modified_ns.to_string();
+        Self { root: hex::encode(&place.tag), path, mtime, v: place.version, albums: Vec::new() }
+    }
+
+    /// The place as it is to be told when it joins an album. `home` is the name of the record's collection.
+    fn joining(mut self, known: Option<&Self>, album: &str, home: &str) -> Self {
+        let belongs = |albums: &[String]| match albums {
+            [] => album == home,
+            some => some.iter().any(|one| one == album),
+        };
+        self.albums = known.map_or_else(Vec::new, |known| known.albums.clone());
+        if !belongs(&self.albums) {
+            if known.is_some() && self.albums.is_empty() {
+                self.albums.push(home.to_owned());
+            }
+            self.albums.push(album.to_owned());
+        }
+        self
+    }
+
+    /// Whether it belongs to an album; `is_home` if that is the record's collection.
+    pub(crate) fn is_in(&self, album: &str, is_home: bool) -> bool {
+        if self.albums.is_empty() { is_home } else { self.albums.iter().any(|one| one == album) }
     }
 
     /// With the comma.
@@ -106,17 +139,19 @@ impl Places {
     }
 
     /// Adds places, or moves the time and version of those that are there, as far as the JSON stays within `bytes_max`.
-    pub(crate) fn add<'p>(&mut self, new: impl Iterator<Item = (&'p Root, &'p SeenPlace)>, bytes_max: usize) -> Added {
+    /// `home` is the name of the record's collection.
+    pub(crate) fn add(&mut self, new: &[Addition<'_>], home: &str, bytes_max: usize) -> Added {
         let name = |place: &Place| (place.root.clone(), place.path.clone());
         let mut known: BTreeMap<_, usize> =
             self.places.iter().enumerate().map(|(at, place)| (name(place), at)).collect();
         let mut added = Added { any_change: false, fits: Vec::new() };
         let mut bytes = self.to_json().len();
-        for (root, place) in new {
+        for Addition { root, place, album } in new {
             let new = Place::new(root, place);
             let at = known.get(&name(&new)).copied();
             let old = at.map(|at| &self.places[at]);
-            if old.is_some_and(|old| old.mtime == new.mtime && old.v >= new.v) {
+            let new = new.joining(old, album, home);
+            if old.is_some_and(|old| old.mtime == new.mtime && old.v >= new.v && old.albums == new.albums) {
                 added.fits.push(true);
                 continue;
             }
@@ -161,21 +196,39 @@ mod tests {
         SeenPlace { tag: vec![7; 8], path: name.as_bytes().to_vec(), modified_ns: version, version }
     }
 
+    /// All in the record's own collection.
+    fn add(places: &mut Places, new: &[SeenPlace], bytes_max: usize) -> Added {
+        let root = root();
+        let new: Vec<_> = new.iter().map(|place| Addition { root: &root, place, album: "photos" }).collect();
+        places.add(&new, "photos", bytes_max)
+    }
+
     #[test]
     fn places_are_added_as_far_as_there_is_room_and_each_is_answered_for() {
-        let root = root();
         let (mut places, new) = (Places::default(), ["a", "b", "c"].map(|name| place(name, 1)));
-        let room = {
-            let mut two = Places::default();
-            two.add(new[..2].iter().map(|place| (&root, place)), BYTES_MAX);
-            two.to_json().len() + 1
-        };
-        let added = places.add(new.iter().map(|place| (&root, place)), room);
+        let mut two = Places::default();
+        add(&mut two, &new[..2], BYTES_MAX);
+        let room = two.to_json().len() + 1;
+        let added = add(&mut places, &new, room);
         assert_eq!((added.any_change, added.fits), (true, vec![true, true, false]));
         assert!(places.to_json().len() <= room);
         // What is there can still be told anew, and costs no room.
-        let added = places.add([(&root, &place("a", 1)), (&root, &place("b", 2))].into_iter(), room);
+        let added = add(&mut places, &[place("a", 1), place("b", 2)], room);
         assert_eq!((added.any_change, added.fits), (true, vec![true, true]));
         assert_eq!(places.iter().map(|place| place.v).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_place_joins_an_album_and_stays_in_those_it_is_in() {
+        let (root, place, mut places) = (root(), place("a", 1), Places::default());
+        let mut join = |album: &str| {
+            let added = places.add(&[Addition { root: &root, place: &place, album }], "photos", BYTES_MAX);
+            let albums = ["photos", "trip"].map(|album| places.places[0].is_in(album, album == "photos"));
+            (added.any_change, albums)
+        };
+        assert_eq!(join("photos"), (true, [true, false]));
+        assert_eq!(join("trip"), (true, [true, true]));
+        assert_eq!(join("trip"), (false, [true, true]));
+        assert_eq!(join("photos"), (false, [true, true]));
     }
 }

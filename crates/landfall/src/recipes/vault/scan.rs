@@ -31,7 +31,7 @@ const JUDGED_AT_ONCE: usize = 4;
 pub struct ScanOptions {
     /// Any regular file, not only media.
     pub all: bool,
-    /// Goes to this collection instead of one named like the root.
+    /// Goes to this collection instead of one named like the root. What the vault has already joins it.
     pub album: Option<String>,
     /// Decides by a file's place (the root's name and the segments below it, joined by `/`) whether it is looked at at
     /// all.
@@ -123,6 +123,8 @@ struct Found {
     path: PathBuf,
     identity: SourceIdentity,
     sidecar: bool,
+    /// The vault has it, in another album than is asked for.
+    joins: bool,
 }
 
 /// What a folder holds, seen in one go.
@@ -240,7 +242,7 @@ impl Scan {
             return Ok(());
         }
         self.report.scanned += 1;
-        self.batch.push(Found { relative, path, identity: identity_of(&status), sidecar });
+        self.batch.push(Found { relative, path, identity: identity_of(&status), sidecar, joins: false });
         if self.batch.len() >= BATCH {
             self.flush(root).await?;
         }
@@ -253,8 +255,8 @@ impl Scan {
         if batch.is_empty() {
             return Ok(());
         }
-        let id = root.id;
-        let (batch, outcomes) = self
+        let (id, album) = (root.id, self.options.album.clone());
+        let (batch, outcomes, there) = self
             .engine
             .journal
             .read(move |tx| {
@@ -262,12 +264,19 @@ impl Scan {
                     .iter()
                     .map(|found| tx.look(id, &found.relative, &found.identity))
                     .collect::<Result<Vec<_>, _>>()?;
-                Ok((batch, outcomes))
+                let there = match &album {
+                    Some(album) if outcomes.contains(&OfferOutcome::Unchanged) => Some(tx.places_in(id, album)?),
+                    _ => None,
+                };
+                Ok((batch, outcomes, there))
             })
             .await?;
         let mut fresh = Vec::new();
         for (found, outcome) in batch.into_iter().zip(outcomes) {
             match outcome {
+                OfferOutcome::Unchanged if there.as_ref().is_some_and(|there| !there.contains(&found.relative)) => {
+                    fresh.push(Found { joins: true, ..found });
+                }
                 OfferOutcome::Unchanged => self.report.unchanged += 1,
                 OfferOutcome::Queued(_) => self.report.queued += 1,
                 OfferOutcome::Skipped if !self.options.all && !found.sidecar => {
@@ -310,6 +319,7 @@ impl Scan {
                     class,
                     kind: kind.to_owned(),
                     album: album.clone(),
+                    joins: found.joins,
                 }),
                 Verdict::Skip(code) => {
                     self.skip(root, &found.relative, code);
