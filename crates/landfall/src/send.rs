@@ -11,7 +11,10 @@ use landfall_crypto::{ChunkMac, ChunkSealer, FileKey, MacXor, ResealError, Strea
 use landfall_env::Sabotage;
 use landfall_protocol::{CompletePart, Grant, NewUpload, PartChecksum, UploadState, UploadStatus};
 use landfall_store::{Object, Part};
-use landfall_transport::{Body, BodyError, vault::Plan};
+use landfall_transport::{
+    Body, BodyError,
+    vault::{Plan, answer},
+};
 
 use crate::{
     Progress,
@@ -73,6 +76,7 @@ impl Drive {
     }
 
     async fn note_status(&mut self, object: &Object, status: &UploadStatus) -> Result<(), Halt> {
+        answer::stored_as_sent(status, &complete_parts(object))?;
         let state = match status.state {
             UploadState::Open => ObjectState::Open,
             UploadState::Stored => ObjectState::Stored,
@@ -185,9 +189,7 @@ impl Drive {
         let id = object.id;
         self.write(move |tx, lease, now| tx.set_object(lease, id, ObjectState::Completing, now)).await?;
         self.reached("complete.intent");
-        let parts =
-            object.parts.iter().map(|part| CompletePart { number: part.number.0, crc32c: part.crc32c }).collect();
-        let completed = self.session.inner.remote.complete(&plan(object), parts).await;
+        let completed = self.session.inner.remote.complete(&plan(object), complete_parts(object)).await;
         self.reached("complete.answered");
         match completed {
             Ok(()) => {
@@ -254,6 +256,10 @@ fn more_serious(first: Option<Halt>, second: Halt) -> Halt {
 
 pub(crate) fn plan(object: &Object) -> Plan {
     Plan { object_key: object.object_key.clone(), size: object.plan.size(), part_size: object.plan.part_size() }
+}
+
+fn complete_parts(object: &Object) -> Vec<CompletePart> {
+    object.parts.iter().map(|part| CompletePart { number: part.number.0, crc32c: part.crc32c }).collect()
 }
 
 fn checksum(object: &Object, part: &Part) -> PartChecksum {

@@ -5,5 +5,6 @@ mod duplicates;
 mod hanging;
 mod held;
 mod hung;
+mod lies;
 mod memory;
 mod restore;
