@@ -58,8 +58,10 @@ impl Drive {
         }
         let key = read.key;
         let (kind, found, thumbnail, no_thumbnail) = self.look_inside(present, source, &identity).await?;
+        let mut shown = DigestState::new();
+        shown.update(&thumbnail);
+        let json = metadata::build(present, kind, &found, &identity, &read.digest, &shown.finalize());
         let thumbnail = self.seal_thumbnail(&key, &thumbnail)?;
-        let json = metadata::build(present, kind, &found, &identity, &read.digest);
         let header = StreamHeader::from_bytes(env.random.array());
         let sealed = seal_blob(&key, &header, &json)
             .map_err(|_| Failure::new(Remedy::Block, Code::Refused, "the file's metadata is too long"))?;
