@@ -99,6 +99,8 @@ pub enum Code {
     SourceTooLarge,
     /// The source is empty.
     SourceEmpty,
+    /// The content is at more places than its record has room for.
+    TooManyPlaces,
     /// Too many attempts failed.
     TooManyAttempts,
     /// The keys are locked.
@@ -107,7 +109,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Offline,
         Self::Throttled,
         Self::VaultFull,
@@ -128,6 +130,7 @@ impl Code {
         Self::SourceStalled,
         Self::SourceTooLarge,
         Self::SourceEmpty,
+        Self::TooManyPlaces,
         Self::TooManyAttempts,
         Self::Locked,
     ];
@@ -155,6 +158,7 @@ impl Code {
             Self::SourceStalled => "source-stalled",
             Self::SourceTooLarge => "source-too-large",
             Self::SourceEmpty => "source-empty",
+            Self::TooManyPlaces => "too-many-places",
             Self::TooManyAttempts => "too-many-attempts",
             Self::Locked => "locked",
         }
@@ -186,6 +190,9 @@ impl Code {
             Self::SourceStalled => "check the disk or share the file is on, then run the backup again",
             Self::SourceTooLarge => "raise the server's object limit, or exclude the file",
             Self::SourceEmpty => "nothing to back up",
+            Self::TooManyPlaces => {
+                "leave some of its copies out with `--exclude`, then `landfall cancel` them; the content is in the vault"
+            }
             Self::TooManyAttempts => "read the last error, mend the cause, then `landfall retry`",
             Self::Locked => "run `landfall unlock`, or set LANDFALL_PASSWORD",
         }

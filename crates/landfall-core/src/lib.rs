@@ -10,21 +10,25 @@
 
 mod failure;
 mod lease;
+mod link;
 mod next;
 mod part;
 mod retry;
+mod silence;
 mod state;
 mod time;
 
 pub use self::{
     failure::{Code, Failure, Remedy},
     lease::{BEAT_EVERY, Generation, STOPPED_AFTER, Verdict, Watch},
+    link::{GATHERED_FROM, link_waits},
     next::{
         Action, Conditions, ItemView, ObjectState, ObjectView, PartState, PublishState, Role, Step, next_action,
         twin_waits_for,
     },
     part::{PARTS_MAX, PartNumber, PartPlan, PartSpan},
     retry::{Gate, RetryPolicy},
+    silence::DiskHealth,
     state::{BlockReason, Class, ClassLimits, ItemId, Phase, Room, State, Waits},
     time::Timestamp,
 };

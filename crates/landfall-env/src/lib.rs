@@ -5,6 +5,7 @@
 //! `Env` also stops at named durable [`Steps`] and can be told to leave out one safety measure ([`Sabotage`]), which
 //! is how the tests show that they would notice.
 
+mod apart;
 mod blocking;
 mod clock;
 mod files;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 #[cfg(feature = "sim")]
 pub use self::steps::StepHook;
 pub use self::{
+    apart::Apart,
     blocking::Blocking,
     clock::{Clock, SystemClock},
     files::{DirEntry, File, FileKind, FileLock, FileStatus, Files, Identity, RealFiles},

@@ -34,6 +34,9 @@ pub use self::{
 
 /// Longest JSON body either side accepts, in bytes. Larger answers are refused before they are read whole.
 pub const JSON_BYTES_MAX: usize = 8 << 20;
+
+/// Longest owner's metadata of a record, sealed: the places of a content. As JSON it fits into one answer.
+pub const PLACES_BYTES_MAX: usize = 4 << 20;
 /// Most parts an upload may have, as in S3.
 pub const PARTS_MAX: u32 = 10_000;
 /// Largest part, in bytes, as in S3.

@@ -11,9 +11,12 @@ pub struct ServerConfig {
     pub grant_ttl: Duration,
     /// Largest object, in bytes of ciphertext. 64 GiB.
     pub object_bytes_max: u64,
-    /// Longest sealed text in a record (metadata of either kind), in bytes. 256 KiB. A page of a diff is cut so that no
+    /// Longest sealed text in a record but for its places, in bytes. 256 KiB. A page of a diff is cut so that no
     /// answer exceeds [`landfall_protocol::JSON_BYTES_MAX`], whatever this is.
     pub sealed_bytes_max: usize,
+    /// Longest owner's metadata of a record, sealed, in bytes. [`landfall_protocol::PLACES_BYTES_MAX`], 4 MiB: about
+    /// 30,000 places of a content.
+    pub places_bytes_max: usize,
     /// Most collections of an account. 4000, so that their list is one answer.
     pub collections_max: u32,
     /// Requests answered at once; more are told to come back (503, `Retry-After: 1`). 1024.
@@ -57,6 +60,7 @@ impl ServerConfig {
             grant_ttl: Duration::from_secs(15 * 60),
             object_bytes_max: 64 << 30,
             sealed_bytes_max: 256 << 10,
+            places_bytes_max: landfall_protocol::PLACES_BYTES_MAX,
             collections_max: 4000,
             requests_in_flight_max: 1024,
             connections_max: 1024,

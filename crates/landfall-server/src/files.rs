@@ -10,7 +10,7 @@ use rusqlite::OptionalExtension as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Server,
+    Server, ServerConfig,
     account::{Account, next_updation_time},
     collections,
     database::Transaction,
@@ -26,7 +26,7 @@ pub(crate) async fn register(
     account: Account,
     Json(new): Json<NewFile>,
 ) -> Result<Json<FileRecord>, Refusal> {
-    check(&new, server.inner.config.sealed_bytes_max)?;
+    check(&new, &server.inner.config)?;
     let body_hash = body_hash(&new)?;
     let (record, created) = server
         .write(move |transaction, _| {
@@ -96,7 +96,7 @@ async fn redirect(
     Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response())
 }
 
-fn check(new: &NewFile, sealed_bytes_max: usize) -> Result<(), Refusal> {
+fn check(new: &NewFile, config: &ServerConfig) -> Result<(), Refusal> {
     let objects = [&new.file, &new.thumbnail];
     if objects.iter().any(|object| !ObjectKey::is_valid(&object.object_key)) {
         return Err(Refusal::invalid("an object key has 32 lower-case hex digits"));
@@ -114,11 +114,13 @@ fn check(new: &NewFile, sealed_bytes_max: usize) -> Result<(), Refusal> {
     if new.content_tag.as_ref().is_some_and(|tag| tag.0.len() != 32) {
         return Err(Refusal::invalid("a content tag has 32 bytes"));
     }
+    let sealed_bytes_max = config.sealed_bytes_max;
     if new.metadata.encrypted_data.0.len() > sealed_bytes_max {
         return Err(Refusal::too_large(format!("sealed metadata has at most {sealed_bytes_max} bytes here")));
     }
-    for magic in [&new.pub_magic_metadata, &new.magic_metadata].into_iter().flatten() {
-        check_magic(magic, sealed_bytes_max)?;
+    let magic = [(&new.pub_magic_metadata, sealed_bytes_max), (&new.magic_metadata, config.places_bytes_max)];
+    for (magic, bytes_max) in magic.into_iter().filter_map(|(magic, bytes_max)| Some((magic.as_ref()?, bytes_max))) {
+        check_magic(magic, bytes_max)?;
         if magic.version != 1 {
             return Err(Refusal::invalid("the first version of metadata is 1"));
         }

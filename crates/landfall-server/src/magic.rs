@@ -29,7 +29,7 @@ pub(crate) async fn update(
         return Err(Refusal::too_large(format!("at most {ITEMS_MAX} files are changed at once")));
     }
     for update in &updates.metadata_list {
-        check_magic(&update.magic_metadata, server.inner.config.sealed_bytes_max)?;
+        check_magic(&update.magic_metadata, server.inner.config.places_bytes_max)?;
     }
     server
         .write(move |transaction, _| {

@@ -4,7 +4,7 @@ use landfall_core::{Class, ClassLimits, Generation, ItemId, Timestamp, Waits};
 use landfall_env::Sabotage;
 use rusqlite::OptionalExtension as _;
 
-use crate::{DestinationId, StoreError, Tx};
+use crate::{DestinationId, Item, StoreError, Tx};
 
 /// The right to change one item, for as long as nobody else has taken it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +96,36 @@ impl Tx<'_> {
         )?;
         let row = statement.query_row((destination.0, class.as_str()), |row| Ok((row.get(0)?, row.get(1)?)));
         Ok(row.optional()?.map(|(priority, id)| (priority, id, class)))
+    }
+
+    /// Takes an item that nobody works on and that waits for its turn or a moment, if it is as it was seen; `None` if
+    /// not.
+    pub fn take_waiting(&self, worker: &str, seen: &Item, now: Timestamp) -> Result<Option<Lease>, StoreError> {
+        let generation = self
+            .connection
+            .prepare_cached(
+                "UPDATE item SET worker = ?1, generation = generation + 1, waits = 'nothing', not_before = NULL, updated_at = ?2
+                  WHERE id = ?3 AND generation = ?4 AND worker IS NULL AND state = 'active' AND waits IN ('nothing', 'until')
+              RETURNING generation",
+            )?
+            .query_row((worker, now.0, seen.id.0, seen.generation.0), |row| row.get(0))
+            .optional()?;
+        let lease = |generation| Lease { item: seen.id, worker: worker.to_owned(), generation: Generation(generation) };
+        Ok(generation.map(lease))
+    }
+
+    /// Items that are only to be linked to a record, that nobody works on, and that wait for their turn or a moment.
+    pub fn links_waiting(&self, destination: DestinationId, record: i64, most: usize) -> Result<Vec<Item>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id FROM item WHERE destination = ?1 AND class IN ('photo', 'video') AND state = 'active'
+                AND waits = 'nothing' AND worker IS NULL AND publish = 'link' AND record = ?2
+              UNION ALL
+             SELECT id FROM item WHERE waits = 'until' AND state = 'active' AND worker IS NULL
+                AND destination = ?1 AND publish = 'link' AND record = ?2
+              LIMIT ?3",
+        )?;
+        let ids = statement.query_map((destination.0, record, most), |row| row.get(0).map(ItemId))?;
+        ids.map(|id| self.item(id?)).collect()
     }
 
     fn take(&self, worker: &str, id: i64, now: Timestamp) -> Result<Lease, StoreError> {

@@ -129,6 +129,14 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// At how many places a record is, as far as `most`.
+    pub fn places_of(&self, destination: DestinationId, record: i64, most: usize) -> Result<usize, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM seen WHERE destination = ?1 AND record = ?2 LIMIT ?3)",
+        )?;
+        Ok(statement.query_row((destination.0, record, most), |row| row.get(0))?)
+    }
+
     /// The highest version any content has at a place, and the record that has it with the time it gives.
     pub fn newest_at(
         &self,

@@ -54,6 +54,8 @@ pub struct Item {
     pub revision: i64,
     /// Bytes of its source, as last seen.
     pub bytes: u64,
+    /// The device its source was on, as last seen; 0 if unknown.
+    pub device: i64,
     /// The source as it was when prepared.
     pub identity: Option<SourceIdentity>,
     /// BLAKE2b-512 of the source, once prepared.
@@ -122,8 +124,8 @@ impl Tx<'_> {
             .connection
             .prepare_cached(
                 "INSERT INTO item (recipe, recipe_version, destination, class, priority, state, phase, root, path, album,
-                                   kind, size, created_at, updated_at)
-                 VALUES ('vault', 1, ?1, ?2, ?3, 'active', 'prepare', ?4, ?5, ?6, ?7, ?8, ?9, ?9) RETURNING id",
+                                   kind, size, device, created_at, updated_at)
+                 VALUES ('vault', 1, ?1, ?2, ?3, 'active', 'prepare', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10) RETURNING id",
             )?
             .query_row(
                 (
@@ -135,6 +137,7 @@ impl Tx<'_> {
                     &offer.album,
                     &offer.kind,
                     offer.identity.size,
+                    offer.identity.device,
                     now.0,
                 ),
                 |row| row.get(0).map(ItemId),
@@ -512,6 +515,7 @@ fn read_item(id: ItemId, row: &rusqlite::Row<'_>) -> rusqlite::Result<Item> {
         kind: row.get(15)?,
         revision: row.get(16)?,
         bytes: u64::try_from(row.get::<_, i64>(17)?).unwrap_or(0),
+        device: row.get::<_, Option<i64>>(18)?.unwrap_or(0),
         identity,
         digest,
         file_key: row.get(23)?,

@@ -1,9 +1,11 @@
 //! Where sources are: roots that were given, and places below them.
 
+use std::collections::BTreeSet;
+
 use landfall_core::{Class, ItemId, Timestamp};
 use rusqlite::OptionalExtension as _;
 
-use crate::{DestinationId, Lease, SourceIdentity, StoreError, Tx};
+use crate::{DestinationId, SourceIdentity, StoreError, Tx};
 
 /// A root's number in its journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +41,8 @@ pub struct Offer {
     pub album: String,
     /// Smaller is sooner.
     pub priority: i64,
+    /// It is taken also if the vault has it: its place is to join the collection.
+    pub joins: bool,
 }
 
 /// What became of an offer, or would.
@@ -119,7 +123,8 @@ impl Tx<'_> {
                 self.retry(item, now)?;
                 Ok(OfferOutcome::Retried(item))
             }
-            OfferOutcome::New(_) | OfferOutcome::Skipped => {
+            OfferOutcome::Unchanged if !offer.joins => Ok(OfferOutcome::Unchanged),
+            OfferOutcome::New(_) | OfferOutcome::Skipped | OfferOutcome::Unchanged => {
                 let item = self.insert_item(root, offer, now)?;
                 self.connection
                     .prepare_cached(
@@ -194,10 +199,19 @@ impl Tx<'_> {
         Ok(statement.query_row([item.0], |row| row.get(0)).optional()?.unwrap_or(0))
     }
 
-    /// From now on the item gives its place at least this version.
-    pub fn give_version(&self, lease: &Lease, version: i64, now: Timestamp) -> Result<(), StoreError> {
-        self.hold(lease, now)?;
-        self.raise_version(lease.item, version)
+    /// From now on these items give their places at least these versions.
+    pub fn give_versions(&self, versions: &[(ItemId, i64)]) -> Result<(), StoreError> {
+        versions.iter().try_for_each(|(item, version)| self.raise_version(*item, *version))
+    }
+
+    /// Whether each of these items gives its place at least this version.
+    pub fn gives_versions(&self, versions: &[(ItemId, i64)]) -> Result<bool, StoreError> {
+        for (item, version) in versions {
+            if self.version_of_place(*item)? < *version {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     pub(crate) fn raise_version(&self, item: ItemId, version: i64) -> Result<(), StoreError> {
@@ -211,6 +225,24 @@ impl Tx<'_> {
     pub(crate) fn next_version(&self, item: ItemId) -> Result<(), StoreError> {
         self.connection.prepare_cached("UPDATE place SET version = version + 1 WHERE item = ?1")?.execute([item.0])?;
         Ok(())
+    }
+
+    /// Places below a root whose present content was backed up from there into a collection.
+    pub fn places_in(&self, root: RootId, album: &str) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT item.path FROM item JOIN place ON place.root = item.root AND place.path = item.path
+              WHERE item.root = ?1 AND item.album = ?2 AND item.state = 'done' AND item.digest = place.digest",
+        )?;
+        let rows = statement.query_map((root.0, album), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether the vault is known to have had this content at a place before.
+    pub fn is_settled(&self, root: RootId, path: &[u8], digest: &[u8]) -> Result<bool, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM place WHERE root = ?1 AND path = ?2 AND digest = ?3)")?;
+        Ok(statement.query_row((root.0, path, digest), |row| row.get(0))?)
     }
 
     pub(crate) fn free_place_of(&self, item: ItemId) -> Result<(), StoreError> {

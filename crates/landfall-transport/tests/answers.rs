@@ -187,10 +187,33 @@ fn there_are_no_keys_only_if_the_server_says_so_in_its_own_words() {
 }
 
 #[test]
+fn an_upload_that_is_stored_has_the_parts_that_were_sent() {
+    let parts: Vec<_> =
+        status().parts.iter().map(|part| CompletePart { number: part.number, crc32c: part.crc32c }).collect();
+    let stored = |lie: fn(&mut UploadStatus)| {
+        let mut status = UploadStatus { state: UploadState::Stored, ..status() };
+        lie(&mut status);
+        answer::stored_as_sent(&status, &parts).map_err(|failure| (failure.remedy, failure.code))
+    };
+    let tampered = Err((Remedy::Block, Code::Tampered));
+    assert_eq!(stored(|_| {}), Ok(()));
+    // It may have forgotten them.
+    assert_eq!(stored(|status| status.parts.clear()), Ok(()));
+    assert_eq!(stored(|status| status.parts[0].crc32c ^= 1), tampered);
+    assert_eq!(stored(|status| status.parts.truncate(1)), tampered);
+    // What is wrong in an open one is sent again.
+    let mut open = status();
+    open.parts[0].crc32c ^= 1;
+    assert_eq!(answer::stored_as_sent(&open, &parts), Ok(()));
+}
+
+#[test]
 fn a_version_that_is_not_the_stored_one_is_an_outcome() {
     assert_eq!(answer::magic_updated(&problem(409, "version-mismatch")), Ok(MagicUpdated::VersionMismatch));
     assert_eq!(answer::magic_updated(&text(200, "{}")), Ok(MagicUpdated::Done));
     assert!(answer::magic_updated(&text(409, "")).is_err());
+    let refused = answer::magic_updated(&problem(413, "too-large")).unwrap_err();
+    assert_eq!((refused.remedy, refused.code), (Remedy::Block, Code::TooManyPlaces));
 }
 
 #[test]

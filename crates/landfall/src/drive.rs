@@ -28,6 +28,8 @@ pub(crate) struct Drive {
     pub(crate) known: BTreeSet<ObjectId>,
     /// The item brought its bytes itself.
     pub(crate) uploaded: bool,
+    /// It was prepared under this lease, and turned out to be in the vault.
+    pub(crate) just_prepared: bool,
     /// Failures in a row that cost no attempt.
     pub(crate) free_failures: u32,
 }
@@ -261,10 +263,15 @@ fn object(present: &Present, role: Role) -> Result<&Object, Halt> {
 
 /// Where an item was found: the root's name, then the segments below it.
 pub(crate) fn place_of(present: &Present) -> Vec<u8> {
-    let mut place = present.root.name.clone();
-    if !present.item.path.is_empty() {
+    place_below(&present.root, &present.item.path)
+}
+
+/// A place: the root's name, then the segments below it.
+pub(crate) fn place_below(root: &Root, path: &[u8]) -> Vec<u8> {
+    let mut place = root.name.clone();
+    if !path.is_empty() {
         place.push(b'/');
-        place.extend_from_slice(&present.item.path);
+        place.extend_from_slice(path);
     }
     place
 }

@@ -11,6 +11,7 @@ use landfall_store::{Counts, Destination, Event, ItemSummary, Journal, JournalOp
 use crate::{
     Error, Observer, Progress,
     memory::{BUDGET_BYTES, DECODER_BYTES, Memory},
+    sources::Sources,
 };
 
 /// How an engine works. Plain data, checked once when the engine is opened.
@@ -44,6 +45,8 @@ pub struct Settings {
     pub patience: Duration,
     /// A file modified less than this ago may still be written, and waits.
     pub quiet: Duration,
+    /// A source that gives no byte for this long has stalled.
+    pub silence: Duration,
     /// Files longer than this are not taken, in bytes.
     pub file_bytes_max: u64,
     /// Name of this device: tells its folders from those of the same name on others.
@@ -74,6 +77,7 @@ impl Settings {
             },
             patience: Duration::from_secs(60),
             quiet: Duration::from_secs(2),
+            silence: Duration::from_secs(15),
             file_bytes_max: 64 << 30,
             device: String::new(),
             thumbnails: ThumbnailLimits { memory_bytes: DECODER_BYTES, ..ThumbnailLimits::default() },
@@ -95,6 +99,7 @@ pub(crate) struct Inner {
     pub(crate) env: Env,
     pub(crate) journal: Journal,
     pub(crate) memory: Memory,
+    pub(crate) sources: Sources,
 }
 
 impl Engine {
@@ -121,7 +126,8 @@ impl Engine {
         };
         let journal = Journal::open(options, &env).await?;
         let memory = Memory::new(settings.memory_bytes, settings.chunk_len);
-        Ok(Self { inner: Arc::new(Inner { settings, env, journal, memory }) })
+        let sources = Sources::new(&env, settings.silence);
+        Ok(Self { inner: Arc::new(Inner { settings, env, journal, memory, sources }) })
     }
 
     /// Where the journal of a home is.

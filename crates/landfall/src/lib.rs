@@ -19,6 +19,7 @@ mod drive;
 mod engine;
 mod error;
 mod facts;
+mod link;
 mod memory;
 mod observer;
 mod prepare;
@@ -30,6 +31,7 @@ mod run;
 mod send;
 mod session;
 mod source;
+mod sources;
 mod worker;
 
 pub use landfall_core::{Class, ClassLimits, Code, Failure, ItemId, RetryPolicy, Timestamp};

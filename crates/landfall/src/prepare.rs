@@ -17,6 +17,7 @@ use crate::{
     drive::{Drive, Halt, Present, place_of},
     recipes::vault::metadata,
     source::{self, Reader, Source},
+    sources::Disk,
 };
 
 /// Bytes from which a kind is told.
@@ -27,7 +28,9 @@ impl Drive {
     pub(crate) async fn prepare(&mut self, present: &Present) -> Result<(), Halt> {
         let env = self.engine.env.clone();
         let path = source::path_of(&present.root, &present.item);
-        let source = Source::open(&env, path.clone()).await?;
+        let sources = self.engine.sources.clone();
+        let disk = Disk::of(present.item.device, &path);
+        let source = Source::open(&sources, disk, path.clone()).await?;
         let identity = source.identity();
         if identity.size == 0 {
             return self.skip_empty(present, identity).await;
@@ -49,14 +52,16 @@ impl Drive {
         }
         let read = self.read_whole(present, source, identity).await?;
         self.reached("prepare.read");
-        let (source, unchanged) = read.source.compare(&env, path).await?;
+        let (source, unchanged) = read.source.compare(&sources, path).await?;
         if !unchanged {
             return Err(source::changed().into());
         }
         let key = read.key;
         let (kind, found, thumbnail, no_thumbnail) = self.look_inside(present, source, &identity).await?;
+        let mut shown = DigestState::new();
+        shown.update(&thumbnail);
+        let json = metadata::build(present, kind, &found, &identity, &read.digest, &shown.finalize());
         let thumbnail = self.seal_thumbnail(&key, &thumbnail)?;
-        let json = metadata::build(present, kind, &found, &identity, &read.digest);
         let header = StreamHeader::from_bytes(env.random.array());
         let sealed = seal_blob(&key, &header, &json)
             .map_err(|_| Failure::new(Remedy::Block, Code::Refused, "the file's metadata is too long"))?;
@@ -75,9 +80,13 @@ impl Drive {
         self.follow(outcome)
     }
 
-    fn follow(&self, outcome: PreparedOutcome) -> Result<(), Halt> {
+    fn follow(&mut self, outcome: PreparedOutcome) -> Result<(), Halt> {
         match outcome {
-            PreparedOutcome::Upload | PreparedOutcome::Link(_) => Ok(()),
+            PreparedOutcome::Upload => Ok(()),
+            PreparedOutcome::Link(_) => {
+                self.just_prepared = true;
+                Ok(())
+            }
             PreparedOutcome::Twin(_) => {
                 self.observer.saw(Progress::Put { item: self.lease.item });
                 Err(Halt::LeaseGone)
@@ -101,7 +110,7 @@ impl Drive {
     }
 
     async fn read_whole(&self, present: &Present, mut source: Source, identity: SourceIdentity) -> Result<Whole, Halt> {
-        let env = &self.engine.env;
+        let (env, sources) = (&self.engine.env, &self.engine.sources);
         let size = identity.size as u64;
         let memory = &self.engine.memory;
         let chunk_len = memory.chunk_len();
@@ -128,7 +137,7 @@ impl Drive {
             let len = usize::try_from((size - offset).min(chunk_len.bytes() as u64)).unwrap_or(usize::MAX);
             let last = index + 1 == chunks;
             let (next, (after, read)) = source
-                .with(env, move |file| {
+                .with(sources, move |file| {
                     let read = file.read_at(offset, held.get().message_mut(len));
                     if matches!(&read, Ok(count) if *count == len) {
                         state.take(index, held.get(), last, per_part);
@@ -174,12 +183,12 @@ impl Drive {
         source: Source,
         identity: &SourceIdentity,
     ) -> Result<(Option<MediaKind>, Metadata, Vec<u8>, bool), Halt> {
-        let env = &self.engine.env;
+        let sources = &self.engine.sources;
         let size = identity.size as u64;
         let limits = self.engine.settings.thumbnails;
         let sidecar = present.item.kind == "sidecar" || present.item.kind == "other";
         let (source, (kind, found, needed)) = source
-            .with(env, move |file| {
+            .with(sources, move |file| {
                 let mut head = vec![0; HEAD_BYTES];
                 let count = file.read_at(0, &mut head).unwrap_or(0);
                 let kind = if sidecar { None } else { sniff(&head[..count]) };
@@ -195,14 +204,14 @@ impl Drive {
         let room = self.engine.memory.room(needed.min(limits.memory_bytes)).await;
         let orientation = found.orientation;
         let drawn = source
-            .with(env, move |file| {
+            .with(sources, move |file| {
                 let drawn = landfall_images::thumbnail(&mut Reader::new(file, size), size, kind, orientation, &limits);
                 drop(room);
                 drawn
             })
-            .await;
+            .await?;
         match drawn {
-            Ok((_, Ok(thumbnail))) => Ok((Some(kind), found, thumbnail.jpeg, false)),
+            (_, Ok(thumbnail)) => Ok((Some(kind), found, thumbnail.jpeg, false)),
             _ => Ok((Some(kind), found, landfall_images::placeholder().to_vec(), true)),
         }
     }

@@ -1,13 +1,11 @@
-//! Telling the vault: freeze the register body, send exactly those bytes, add places to contents it has.
+//! Telling the vault: freeze the register body, send exactly those bytes.
 
 use bytes::Bytes;
 use landfall_core::{Code, Failure, Remedy, Role};
 use landfall_crypto::{FileKey, StreamHeader, seal_blob, wrap_key};
-use landfall_protocol::{
-    FileRecord, MagicMetadata, MagicUpdate, MagicUpdates, NewCollection, NewFile, SealedMetadata, SealedObject,
-};
-use landfall_store::{Object, SeenPlace, StoredCollection, Tx};
-use landfall_transport::vault::answer::{MagicUpdated, Registered};
+use landfall_protocol::{FileRecord, MagicMetadata, NewCollection, NewFile, SealedMetadata, SealedObject};
+use landfall_store::{Item, Object, SeenPlace, StoreError, StoredCollection, Tx};
+use landfall_transport::vault::answer::Registered;
 
 use crate::{
     Progress,
@@ -88,59 +86,6 @@ impl Drive {
         Err(Halt::LeaseGone)
     }
 
-    /// Adds this item's place to a content that the vault has already.
-    pub(crate) async fn link(&mut self, present: &Present) -> Result<(), Halt> {
-        let record = present.item.record.unwrap_or_default();
-        let (newest, given) = self.versions(present).await?;
-        let identity = present.item.identity.unwrap_or_default();
-        let place = match newest {
-            // The record says so already.
-            Some((id, place)) if id == record && place.modified_ns == identity.modified_ns => place,
-            newest => {
-                let version = given.max(newest.map_or(0, |(_, place)| place.version) + 1);
-                if version > given {
-                    self.write(move |tx, lease, now| tx.give_version(lease, version, now)).await?;
-                }
-                let place = self.place(present, version);
-                self.add_place(present, record, &place).await?;
-                place
-            }
-        };
-        self.write(move |tx, lease, now| tx.finish(lease, &place, now)).await?;
-        self.reached("link.committed");
-        self.done(present);
-        Err(Halt::LeaseGone)
-    }
-
-    async fn add_place(&mut self, present: &Present, id: i64, place: &SeenPlace) -> Result<(), Halt> {
-        let session = self.session.inner.clone();
-        let Some(record) = session.remote.file(id).await?.filter(|record| !record.is_deleted) else {
-            self.write(move |tx, lease, now| tx.unlink(lease, id, now)).await?;
-            return Err(Failure::new(Remedy::Ask, Code::NoSuchUpload, "the record was removed from the vault").into());
-        };
-        let key = self.key_of(&record).await?;
-        let content = index::content_of(&record, &key)?;
-        if Some(content.digest.as_slice()) != present.item.digest.as_deref() {
-            return Err(Failure::new(Remedy::Block, Code::Tampered, "the vault's record is of another content").into());
-        }
-        let mut all = places::Places::open(&record, &key)?;
-        if !all.add(&present.root, place) {
-            return Ok(());
-        }
-        let version = record.file.magic_metadata.as_ref().map_or(1, |magic| magic.version);
-        let update = MagicUpdate { id, magic_metadata: self.seal_places(&key, version, &all)? };
-        match session.remote.magic_update(&MagicUpdates { metadata_list: vec![update] }).await {
-            Ok(MagicUpdated::Done) => {
-                self.reached("link.answered");
-                Ok(())
-            }
-            Ok(MagicUpdated::VersionMismatch) => {
-                Err(Failure::new(Remedy::Ask, Code::AnswerLost, "another device changed the record").into())
-            }
-            Err(failure) => Err(failure.into()),
-        }
-    }
-
     pub(crate) async fn finish(&mut self, present: &Present) -> Result<(), Halt> {
         let place = self.given_place(present).await?;
         self.write(move |tx, lease, now| tx.finish(lease, &place, now)).await?;
@@ -148,7 +93,7 @@ impl Drive {
         Err(Halt::LeaseGone)
     }
 
-    fn done(&self, present: &Present) {
+    pub(crate) fn done(&self, present: &Present) {
         let bytes = present.item.identity.map_or(0, |identity| identity.size as u64);
         let place = place_of(present);
         self.observer.saw(Progress::Done { item: self.lease.item, place, uploaded: self.uploaded, bytes });
@@ -157,32 +102,31 @@ impl Drive {
     /// This item's place with a version that makes it the present one: higher than what the vault is known to say, and
     /// than what an item before this one was to say, whether or not that is known to have come about.
     async fn new_place(&self, present: &Present) -> Result<SeenPlace, Halt> {
-        let (newest, given) = self.versions(present).await?;
-        Ok(self.place(present, 1 + given.max(newest.map_or(0, |(_, place)| place.version))))
+        let (item, tag) = (present.item.clone(), present.root.tag.clone());
+        let newest = move |tx: &Tx<'_>| {
+            let newest = tx.newest_at(item.destination, &tag, &item.path)?;
+            Ok(newest.map_or(0, |(_, place)| place.version).max(tx.version_of_place(item.id)?))
+        };
+        let newest = self.engine.journal.read(newest).await?;
+        Ok(place_with(&present.item, &present.root.tag, newest + 1))
     }
 
     /// This item's place with the version that it was given.
     async fn given_place(&self, present: &Present) -> Result<SeenPlace, Halt> {
-        let (_, given) = self.versions(present).await?;
-        Ok(self.place(present, given.max(1)))
+        let item = self.lease.item;
+        let given = self.engine.journal.read(move |tx| tx.version_of_place(item)).await?;
+        Ok(place_with(&present.item, &present.root.tag, given.max(1)))
     }
 
-    /// The newest the vault is known to say of this item's place, with its record; and the version that this item, or
-    /// the last before it, gave the place.
-    async fn versions(&self, present: &Present) -> Result<(Option<(i64, SeenPlace)>, i64), Halt> {
-        let (destination, item) = (present.item.destination, self.lease.item);
-        let (tag, path) = (present.root.tag.clone(), present.item.path.clone());
-        let view = move |tx: &Tx<'_>| Ok((tx.newest_at(destination, &tag, &path)?, tx.version_of_place(item)?));
-        Ok(self.engine.journal.read(view).await?)
-    }
-
-    fn place(&self, present: &Present, version: i64) -> SeenPlace {
-        let modified_ns = present.item.identity.unwrap_or_default().modified_ns;
-        SeenPlace { tag: present.root.tag.clone(), path: present.item.path.clone(), modified_ns, version }
+    /// This item's place with the version that makes it the present one of a content that the vault has; `Err` with what
+    /// the record says already if nothing is to be added.
+    pub(crate) async fn place_to_add(&self, present: &Present) -> Result<Result<SeenPlace, SeenPlace>, Halt> {
+        let (item, tag) = (present.item.clone(), present.root.tag.clone());
+        Ok(self.engine.journal.read(move |tx| place_to_add(tx, &item, &tag)).await?)
     }
 
     /// The collection of that name, made if the vault has none.
-    async fn collection(&self, name: &str) -> Result<StoredCollection, Halt> {
+    pub(crate) async fn collection(&self, name: &str) -> Result<StoredCollection, Halt> {
         let session = self.session.inner.clone();
         let (destination, wanted) = (session.destination, name.to_owned());
         if let Some(known) = self.engine.journal.read(move |tx| tx.collection_named(destination, &wanted)).await? {
@@ -203,20 +147,40 @@ impl Drive {
         Ok(stored)
     }
 
-    async fn key_of(&self, record: &FileRecord) -> Result<FileKey, Halt> {
+    pub(crate) async fn key_of(&self, record: &FileRecord) -> Result<FileKey, Halt> {
         Ok(index::file_key(&self.engine, &self.session, record).await?)
     }
 
-    fn seal_places(&self, key: &FileKey, version: u32, places: &places::Places) -> Result<MagicMetadata, Halt> {
+    pub(crate) fn seal_places(
+        &self,
+        key: &FileKey,
+        version: u32,
+        places: &places::Places,
+    ) -> Result<MagicMetadata, Halt> {
         self.seal_magic(key, version, 1, &places.to_json())
     }
 
     fn seal_magic(&self, key: &FileKey, version: u32, count: u32, json: &[u8]) -> Result<MagicMetadata, Halt> {
         let header = StreamHeader::from_bytes(self.engine.env.random.array());
         let data = seal_blob(key, &header, json)
-            .map_err(|_| Failure::new(Remedy::Block, Code::Refused, "the content is at too many places"))?;
+            .map_err(|_| Failure::new(Remedy::Block, Code::TooManyPlaces, "the content is at too many places"))?;
         Ok(MagicMetadata { version, count, data: data.into(), header: header.as_bytes().to_vec().into() })
     }
+}
+
+/// See [`Drive::place_to_add`].
+pub(crate) fn place_to_add(tx: &Tx<'_>, item: &Item, tag: &[u8]) -> Result<Result<SeenPlace, SeenPlace>, StoreError> {
+    let modified_ns = item.identity.unwrap_or_default().modified_ns;
+    let newest = match tx.newest_at(item.destination, tag, &item.path)? {
+        Some((id, place)) if Some(id) == item.record && place.modified_ns == modified_ns => return Ok(Err(place)),
+        newest => newest.map_or(0, |(_, place)| place.version),
+    };
+    Ok(Ok(place_with(item, tag, tx.version_of_place(item.id)?.max(newest + 1))))
+}
+
+fn place_with(item: &Item, tag: &[u8], version: i64) -> SeenPlace {
+    let modified_ns = item.identity.unwrap_or_default().modified_ns;
+    SeenPlace { tag: tag.to_vec(), path: item.path.clone(), modified_ns, version }
 }
 
 fn find(present: &Present, role: Role) -> Result<&Object, Halt> {

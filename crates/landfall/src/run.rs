@@ -280,6 +280,7 @@ impl Run<'_> {
                 grants: BTreeMap::new(),
                 known: BTreeSet::new(),
                 uploaded: false,
+                just_prepared: false,
                 free_failures: 0,
             };
             work.start(lease, drive);

@@ -11,7 +11,10 @@ use landfall_crypto::{ChunkMac, ChunkSealer, FileKey, MacXor, ResealError, Strea
 use landfall_env::Sabotage;
 use landfall_protocol::{CompletePart, Grant, NewUpload, PartChecksum, UploadState, UploadStatus};
 use landfall_store::{Object, Part};
-use landfall_transport::{Body, BodyError, vault::Plan};
+use landfall_transport::{
+    Body, BodyError,
+    vault::{Plan, answer},
+};
 
 use crate::{
     Progress,
@@ -19,6 +22,7 @@ use crate::{
     engine::Inner,
     remote::CallFailure,
     source::{self, Source},
+    sources::Disk,
 };
 
 /// Bytes handed to a carrier at once: small enough for a watchdog to see them move.
@@ -72,6 +76,7 @@ impl Drive {
     }
 
     async fn note_status(&mut self, object: &Object, status: &UploadStatus) -> Result<(), Halt> {
+        answer::stored_as_sent(status, &complete_parts(object))?;
         let state = match status.state {
             UploadState::Open => ObjectState::Open,
             UploadState::Stored => ObjectState::Stored,
@@ -184,9 +189,7 @@ impl Drive {
         let id = object.id;
         self.write(move |tx, lease, now| tx.set_object(lease, id, ObjectState::Completing, now)).await?;
         self.reached("complete.intent");
-        let parts =
-            object.parts.iter().map(|part| CompletePart { number: part.number.0, crc32c: part.crc32c }).collect();
-        let completed = self.session.inner.remote.complete(&plan(object), parts).await;
+        let completed = self.session.inner.remote.complete(&plan(object), complete_parts(object)).await;
         self.reached("complete.answered");
         match completed {
             Ok(()) => {
@@ -253,6 +256,10 @@ fn more_serious(first: Option<Halt>, second: Halt) -> Halt {
 
 pub(crate) fn plan(object: &Object) -> Plan {
     Plan { object_key: object.object_key.clone(), size: object.plan.size(), part_size: object.plan.part_size() }
+}
+
+fn complete_parts(object: &Object) -> Vec<CompletePart> {
+    object.parts.iter().map(|part| CompletePart { number: part.number.0, crc32c: part.crc32c }).collect()
 }
 
 fn checksum(object: &Object, part: &Part) -> PartChecksum {
@@ -342,11 +349,13 @@ struct PartReader {
 impl PartReader {
     /// Reads and seals the next chunk. Fails, without a byte, if it is not the chunk that was prepared.
     async fn chunk(&mut self) -> Result<Bytes, Failure> {
-        let env = &self.engine.env;
+        let sources = &self.engine.sources;
         let source = match self.source.take() {
             Some(source) => source,
             None => {
-                let source = Source::open(env, self.sealing.path.clone()).await.map_err(gone_is_new)?;
+                let path = self.sealing.path.clone();
+                let disk = Disk::of(self.sealing.identity.device, &path);
+                let source = Source::open(sources, disk, path).await.map_err(gone_is_new)?;
                 if source.identity() != self.sealing.identity && !self.sealing.unchecked {
                     return Err(new_revision());
                 }
@@ -357,7 +366,7 @@ impl PartReader {
         let (sealing, index, earlier) = (Arc::clone(&self.sealing), self.next, self.earlier);
         let chunk_len = self.engine.memory.chunk_len().bytes() as u64;
         let (source, sealed) = source
-            .with(env, move |file| -> Result<_, Failure> {
+            .with(sources, move |file| -> Result<_, Failure> {
                 let offset = index * chunk_len;
                 let len = usize::try_from(chunk_len.min(sealing.plain_size - offset)).unwrap_or(usize::MAX);
                 let read = file

@@ -3,20 +3,19 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use landfall_core::{Code, Failure, Remedy};
-use landfall_env::{Env, File, FileKind, FileStatus};
+use landfall_env::{FileKind, FileStatus};
 use landfall_store::{Item, Root, SourceIdentity};
 
-/// An open or a read that gives no byte for this long has stalled.
-const STALLED_AFTER: Duration = Duration::from_secs(15);
+use crate::sources::{Disk, DiskFile, Sources};
 
 /// A file referenced in place.
 pub(crate) struct Source {
-    file: Box<dyn File>,
+    file: DiskFile,
     identity: SourceIdentity,
+    disk: Disk,
 }
 
 /// Where an item's bytes are.
@@ -59,21 +58,20 @@ pub(crate) fn identity_of(status: &FileStatus) -> SourceIdentity {
 }
 
 impl Source {
-    /// Opens a file for reading. At most 15 seconds.
-    pub(crate) async fn open(env: &Env, path: PathBuf) -> Result<Self, Failure> {
-        let files = env.files.clone();
-        let opened = within(env.blocking.run(move || -> io::Result<(Box<dyn File>, FileStatus)> {
+    /// Opens a file for reading.
+    pub(crate) async fn open(sources: &Sources, disk: Disk, path: PathBuf) -> Result<Self, Failure> {
+        let files = sources.on(disk.clone());
+        let opened = sources.run(move || -> io::Result<(DiskFile, FileStatus)> {
             // A link to a file is that file; a pipe must not be opened at all, it would hang.
             if files.status(&path)?.kind != FileKind::File {
                 return Err(io::Error::from(io::ErrorKind::NotFound));
             }
-            let file = files.open(&path)?;
+            let mut file = files.open(&path)?;
             let status = file.status()?;
             Ok((file, status))
-        }))
-        .await?;
-        let (file, status) = opened.map_err(|error| failure_of(&error))?;
-        Ok(Self { file, identity: identity_of(&status) })
+        });
+        let (file, status) = opened.await.map_err(|error| failure_of(&error))?;
+        Ok(Self { file, identity: identity_of(&status), disk })
     }
 
     /// What was opened.
@@ -81,35 +79,37 @@ impl Source {
         self.identity
     }
 
-    /// Lets `work` read the file where blocking is fine, and gives the file back.
+    /// Lets `work` read the file where blocking is fine, and gives the file back. Fails if the file has stalled, whatever
+    /// `work` made of that.
     pub(crate) async fn with<T: Send + 'static>(
         self,
-        env: &Env,
-        work: impl FnOnce(&mut dyn File) -> T + Send + 'static,
+        sources: &Sources,
+        work: impl FnOnce(&mut DiskFile) -> T + Send + 'static,
     ) -> Result<(Self, T), Failure> {
-        let Self { mut file, identity } = self;
-        let (file, result) = within(env.blocking.run(move || {
-            let result = work(file.as_mut());
-            (file, result)
-        }))
-        .await?;
-        Ok((Self { file, identity }, result))
+        let Self { mut file, identity, disk } = self;
+        let (file, result) = sources
+            .run(move || {
+                let result = work(&mut file);
+                (file, result)
+            })
+            .await;
+        if file.is_lost() {
+            return Err(stalled("a read of it hangs"));
+        }
+        Ok((Self { file, identity, disk }, result))
     }
 
     /// Whether both the open file and whatever has its name now are what was opened.
-    pub(crate) async fn compare(self, env: &Env, path: PathBuf) -> Result<(Self, bool), Failure> {
-        let files = env.files.clone();
-        let identity = self.identity;
-        let (source, now) = self.with(env, move |file| Ok((file.status()?, files.status(&path)?))).await?;
+    pub(crate) async fn compare(self, sources: &Sources, path: PathBuf) -> Result<(Self, bool), Failure> {
+        let (files, identity) = (sources.on(self.disk.clone()), self.identity);
+        let (source, now) = self.with(sources, move |file| Ok((file.status()?, files.status(&path)?))).await?;
         let (open, named): (FileStatus, FileStatus) = now.map_err(|error: io::Error| failure_of(&error))?;
         Ok((source, identity_of(&open) == identity && identity_of(&named) == identity))
     }
 }
 
-async fn within<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    tokio::time::timeout(STALLED_AFTER, work)
-        .await
-        .map_err(|_| Failure::new(Remedy::Block, Code::SourceStalled, "the source gave no byte for 15 seconds"))
+fn stalled(why: &str) -> Failure {
+    Failure::new(Remedy::Block, Code::SourceStalled, format!("the source does not answer: {why}"))
 }
 
 /// Sorts what the file system reports about a source.
@@ -118,7 +118,7 @@ pub(crate) fn failure_of(error: &io::Error) -> Failure {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             Failure::new(Remedy::Block, Code::SourceVanished, "the source is not there any more")
         }
-        io::ErrorKind::TimedOut => Failure::new(Remedy::Block, Code::SourceStalled, "the source timed out"),
+        io::ErrorKind::TimedOut => stalled(&error.to_string()),
         _ => Failure::new(Remedy::Block, Code::SourceUnreadable, format!("the source cannot be read: {error}")),
     }
 }
@@ -130,13 +130,13 @@ pub(crate) fn changed() -> Failure {
 
 /// Reads a file from front to back and at any place, as decoders want it.
 pub(crate) struct Reader<'f> {
-    file: &'f mut dyn File,
+    file: &'f mut DiskFile,
     position: u64,
     length: u64,
 }
 
 impl<'f> Reader<'f> {
-    pub(crate) fn new(file: &'f mut dyn File, length: u64) -> Self {
+    pub(crate) fn new(file: &'f mut DiskFile, length: u64) -> Self {
         Self { file, position: 0, length }
     }
 }

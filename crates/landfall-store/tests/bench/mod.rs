@@ -134,6 +134,7 @@ pub(crate) fn offer(path: &str, content: i64) -> Offer {
         kind: "jpeg".to_owned(),
         album: "photos".to_owned(),
         priority: content,
+        joins: false,
     }
 }
 

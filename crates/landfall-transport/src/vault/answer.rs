@@ -100,6 +100,20 @@ pub fn status_of(answer: &Answer, plan: &Plan) -> Result<Option<UploadStatus>, F
     Ok(Some(status))
 }
 
+/// That an upload which the server calls stored has the parts that were sent, as far as it names any.
+///
+/// # Errors
+/// [`Code::Tampered`]: the object under our key is not ours, and will not become it by sending anything again.
+pub fn stored_as_sent(status: &UploadStatus, parts: &[CompletePart]) -> Result<(), Failure> {
+    let same = status.parts.iter().map(|part| (part.number, part.crc32c));
+    let is_named = status.state == UploadState::Stored && !status.parts.is_empty();
+    if is_named && !same.eq(parts.iter().map(|part| (part.number, part.crc32c))) {
+        let what = "the vault calls an upload stored and holds other bytes than were sent";
+        return Err(Failure::new(Remedy::Block, Code::Tampered, what));
+    }
+    Ok(())
+}
+
 /// Reads the answer to [`request::complete`]: the object is stored, of this size and these parts.
 ///
 /// # Errors
@@ -191,8 +205,12 @@ pub enum MagicUpdated {
 /// Reads the answer to [`request::magic_update`].
 ///
 /// # Errors
-/// See the [module](self).
+/// See the [module](self). A text that is too long for the server is one with too many places.
 pub fn magic_updated(answer: &Answer) -> Result<MagicUpdated, Failure> {
+    if answer.status == 413 {
+        let why = "the server takes no longer list of the places of this content";
+        return Err(Failure::new(Remedy::Block, Code::TooManyPlaces, why));
+    }
     if answer.status == 409 && answer.code() == Some(ErrorCode::VersionMismatch) {
         return Ok(MagicUpdated::VersionMismatch);
     }

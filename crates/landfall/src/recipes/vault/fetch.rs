@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use landfall_core::{Code, Failure, Remedy};
@@ -106,8 +107,17 @@ pub(crate) async fn thumbnail(session: &Session, open: &OpenRecord) -> Result<()
             return Err(tampered("is longer than it should be"));
         }
     }
-    open_blob(&open.key, &StreamHeader::from_bytes(header), &sealed).map_err(|_| tampered("does not open"))?;
-    Ok(())
+    let jpeg =
+        open_blob(&open.key, &StreamHeader::from_bytes(header), &sealed).map_err(|_| tampered("does not open"))?;
+    let mut digest = DigestState::new();
+    digest.update(&jpeg);
+    let digest = digest.finalize();
+    let is_it = match &open.content.metadata.thumbnail_hash {
+        Some(hash) => STANDARD.decode(hash).is_ok_and(|hash| hash == digest.as_bytes()[..]),
+        // Another program sealed it. It is at least a JPEG, and not the content.
+        None => jpeg.starts_with(&[0xff, 0xd8, 0xff]) && open.content.digest[..] != digest.as_bytes()[..],
+    };
+    if is_it { Ok(()) } else { Err(tampered("is something else of this record")) }
 }
 
 /// An answer that is being read, and what of it was not asked for yet.

@@ -29,6 +29,9 @@ pub(crate) struct FileMetadata {
     /// BLAKE2b-512 of the content, standard base64.
     pub(crate) hash: String,
     pub(crate) version: u8,
+    /// BLAKE2b-512 of the thumbnail, standard base64: nothing else sealed under the file key passes for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) thumbnail_hash: Option<String>,
     /// Length of the content in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) size: Option<u64>,
@@ -55,6 +58,7 @@ pub(crate) fn build(
     found: &Metadata,
     identity: &SourceIdentity,
     digest: &landfall_crypto::Digest,
+    thumbnail: &landfall_crypto::Digest,
 ) -> Vec<u8> {
     let place = place_of(present);
     let name = place.rsplit(|byte| *byte == b'/').next().unwrap_or(&[]);
@@ -77,6 +81,7 @@ pub(crate) fn build(
         duration: found.duration_ms.and_then(|ms| i64::try_from(ms / 1000).ok()),
         hash: STANDARD.encode(digest.as_bytes()),
         version: 3,
+        thumbnail_hash: Some(STANDARD.encode(thumbnail.as_bytes())),
         size: u64::try_from(identity.size).ok(),
         orientation: kind.map(|_| found.orientation.exif_value()),
         width: found.width,

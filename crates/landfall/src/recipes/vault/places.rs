@@ -1,11 +1,16 @@
 //! Where a content was seen: the owner's sealed metadata of a record.
 
-use landfall_crypto::{FileKey, StreamHeader, open_blob};
-use landfall_protocol::FileRecord;
+use std::collections::BTreeMap;
+
+use landfall_crypto::{CHUNK_OVERHEAD, FileKey, StreamHeader, open_blob};
+use landfall_protocol::{FileRecord, PLACES_BYTES_MAX};
 use landfall_store::{Root, SeenPlace};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+
+/// Longest JSON that a record has room for.
+pub(crate) const BYTES_MAX: usize = PLACES_BYTES_MAX - CHUNK_OVERHEAD as usize;
 
 /// All places of one content. Unknown keys of the JSON are kept.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -27,10 +32,21 @@ pub(crate) struct Place {
     pub(crate) mtime: String,
     /// Of several contents at one place the highest is the present one.
     pub(crate) v: i64,
+    /// Albums it belongs to; none: the record's collection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) albums: Vec<String>,
+}
+
+/// A place to be added to a record.
+pub(crate) struct Addition<'a> {
+    pub(crate) root: &'a Root,
+    pub(crate) place: &'a SeenPlace,
+    /// Which it is to belong to.
+    pub(crate) album: &'a str,
 }
 
 /// One segment of a path: text, or bytes that are not UTF-8.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Segment {
     Text(String),
@@ -57,7 +73,34 @@ impl Place {
     fn new(root: &Root, place: &SeenPlace) -> Self {
         let below = place.path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
         let path = std::iter::once(root.name.as_slice()).chain(below).map(Segment::of).collect();
-        Self { root: hex::encode(&place.tag), path, mtime: place.modified_ns.to_string(), v: place.version }
+        let mtime = place.modified_ns.to_string();
+        Self { root: hex::encode(&place.tag), path, mtime, v: place.version, albums: Vec::new() }
+    }
+
+    /// The place as it is to be told when it joins an album. `home` is the name of the record's collection.
+    fn joining(mut self, known: Option<&Self>, album: &str, home: &str) -> Self {
+        let belongs = |albums: &[String]| match albums {
+            [] => album == home,
+            some => some.iter().any(|one| one == album),
+        };
+        self.albums = known.map_or_else(Vec::new, |known| known.albums.clone());
+        if !belongs(&self.albums) {
+            if known.is_some() && self.albums.is_empty() {
+                self.albums.push(home.to_owned());
+            }
+            self.albums.push(album.to_owned());
+        }
+        self
+    }
+
+    /// Whether it belongs to an album; `is_home` if that is the record's collection.
+    pub(crate) fn is_in(&self, album: &str, is_home: bool) -> bool {
+        if self.albums.is_empty() { is_home } else { self.albums.iter().any(|one| one == album) }
+    }
+
+    /// With the comma.
+    fn json_bytes(&self) -> usize {
+        serde_json::to_vec(self).map_or(0, |json| json.len() + 1)
     }
 
     /// Below the root, segments joined by `/`; `None` if it is not a place.
@@ -71,6 +114,13 @@ impl Place {
     pub(crate) fn segments(&self) -> Option<Vec<Vec<u8>>> {
         self.path.iter().map(Segment::to_bytes).collect()
     }
+}
+
+/// What became of places that were to be added.
+pub(crate) struct Added {
+    pub(crate) any_change: bool,
+    /// For each, in order, whether it is there now.
+    pub(crate) fits: Vec<bool>,
 }
 
 impl Places {
@@ -88,21 +138,39 @@ impl Places {
         serde_json::from_slice(&json).map_err(|_| bad("are not JSON"))
     }
 
-    /// Adds a place, or moves the time and version of one that is there. `false` if nothing changes.
-    pub(crate) fn add(&mut self, root: &Root, place: &SeenPlace) -> bool {
-        let new = Place::new(root, place);
-        match self.places.iter_mut().find(|known| known.root == new.root && known.path == new.path) {
-            Some(known) if known.mtime == new.mtime && known.v >= new.v => false,
-            Some(known) => {
-                let v = new.v.max(known.v);
-                *known = Place { v, ..new };
-                true
+    /// Adds places, or moves the time and version of those that are there, as far as the JSON stays within `bytes_max`.
+    /// `home` is the name of the record's collection.
+    pub(crate) fn add(&mut self, new: &[Addition<'_>], home: &str, bytes_max: usize) -> Added {
+        let name = |place: &Place| (place.root.clone(), place.path.clone());
+        let mut known: BTreeMap<_, usize> =
+            self.places.iter().enumerate().map(|(at, place)| (name(place), at)).collect();
+        let mut added = Added { any_change: false, fits: Vec::new() };
+        let mut bytes = self.to_json().len();
+        for Addition { root, place, album } in new {
+            let new = Place::new(root, place);
+            let at = known.get(&name(&new)).copied();
+            let old = at.map(|at| &self.places[at]);
+            let new = new.joining(old, album, home);
+            if old.is_some_and(|old| old.mtime == new.mtime && old.v >= new.v && old.albums == new.albums) {
+                added.fits.push(true);
+                continue;
             }
-            None => {
-                self.places.push(new);
-                true
+            let new = Place { v: old.map_or(new.v, |old| old.v.max(new.v)), ..new };
+            let grown = bytes + new.json_bytes() - old.map_or(0, Place::json_bytes);
+            added.fits.push(grown <= bytes_max);
+            if grown > bytes_max {
+                continue;
+            }
+            (bytes, added.any_change) = (grown, true);
+            match at {
+                Some(at) => self.places[at] = new,
+                None => {
+                    known.insert(name(&new), self.places.len());
+                    self.places.push(new);
+                }
             }
         }
+        added
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Place> {
@@ -111,5 +179,56 @@ impl Places {
 
     pub(crate) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("places are plain data")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_store::{DestinationId, RootId};
+
+    fn root() -> Root {
+        let tag = vec![7; 8];
+        Root { id: RootId(1), destination: DestinationId(1), path: b"/photos".to_vec(), name: b"photos".to_vec(), tag }
+    }
+
+    fn place(name: &str, version: i64) -> SeenPlace {
+        SeenPlace { tag: vec![7; 8], path: name.as_bytes().to_vec(), modified_ns: version, version }
+    }
+
+    /// All in the record's own collection.
+    fn add(places: &mut Places, new: &[SeenPlace], bytes_max: usize) -> Added {
+        let root = root();
+        let new: Vec<_> = new.iter().map(|place| Addition { root: &root, place, album: "photos" }).collect();
+        places.add(&new, "photos", bytes_max)
+    }
+
+    #[test]
+    fn places_are_added_as_far_as_there_is_room_and_each_is_answered_for() {
+        let (mut places, new) = (Places::default(), ["a", "b", "c"].map(|name| place(name, 1)));
+        let mut two = Places::default();
+        add(&mut two, &new[..2], BYTES_MAX);
+        let room = two.to_json().len() + 1;
+        let added = add(&mut places, &new, room);
+        assert_eq!((added.any_change, added.fits), (true, vec![true, true, false]));
+        assert!(places.to_json().len() <= room);
+        // What is there can still be told anew, and costs no room.
+        let added = add(&mut places, &[place("a", 1), place("b", 2)], room);
+        assert_eq!((added.any_change, added.fits), (true, vec![true, true]));
+        assert_eq!(places.iter().map(|place| place.v).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_place_joins_an_album_and_stays_in_those_it_is_in() {
+        let (root, place, mut places) = (root(), place("a", 1), Places::default());
+        let mut join = |album: &str| {
+            let added = places.add(&[Addition { root: &root, place: &place, album }], "photos", BYTES_MAX);
+            let albums = ["photos", "trip"].map(|album| places.places[0].is_in(album, album == "photos"));
+            (added.any_change, albums)
+        };
+        assert_eq!(join("photos"), (true, [true, false]));
+        assert_eq!(join("trip"), (true, [true, true]));
+        assert_eq!(join("trip"), (false, [true, true]));
+        assert_eq!(join("photos"), (false, [true, true]));
     }
 }

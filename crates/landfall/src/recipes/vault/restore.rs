@@ -36,7 +36,7 @@ pub struct RestoreOptions {
     pub ids: Option<Vec<i64>>,
     /// Only places for which this holds (the root's name and the segments below it, joined by `/`).
     pub filter: Option<PlaceFilter>,
-    /// Only the collection of this name.
+    /// Only places that belong to the collection of this name.
     pub album: Option<String>,
     /// Older contents of a place as well, with their version in the name.
     pub all_versions: bool,
@@ -140,13 +140,14 @@ async fn collect(
                 return Ok(());
             }
         };
-        if album.is_some_and(|album| album != open.record.file.collection_id) {
-            return Ok(());
-        }
+        let is_home = album.is_none_or(|album| album == open.record.file.collection_id);
         let digest: Arc<[u8]> = Arc::from(&open.content.digest[..]);
         let mut any = false;
         for place in open.places.iter() {
             any = true;
+            if options.album.as_ref().is_some_and(|album| !place.is_in(album, is_home)) {
+                continue;
+            }
             let (Some(segments), Ok(modified_ns)) = (place.segments(), place.mtime.parse()) else {
                 let message = "a place of it cannot be read".to_owned();
                 report.problems.push((format!("#{id}").into_bytes(), "hostile-name", message));
@@ -164,7 +165,7 @@ async fn collect(
             };
             places.entry((place.root.clone(), segments)).or_default().push(candidate);
         }
-        if !any {
+        if !any && is_home {
             // Another program put it there: it has a title, and no place.
             let modified_ns = open.content.metadata.modification_time.saturating_mul(1000);
             let segments = vec![open.content.metadata.title.clone().into_bytes()];

@@ -6,8 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::{StreamExt as _, stream};
 use landfall_core::Class;
-use landfall_env::{DirEntry, FileKind, Files};
+use landfall_env::{DirEntry, FileKind, FileStatus};
 use landfall_images::{MediaClass, sniff};
 use landfall_store::{DestinationId, Offer, OfferOutcome, Root, RootId, SourceIdentity};
 
@@ -17,17 +18,20 @@ use crate::{
     engine::Inner,
     prepare::HEAD_BYTES,
     source::{below, bytes_of, identity_of},
+    sources::{Disk, DiskFiles},
 };
 
 /// How many files are looked at, and committed, together.
 const BATCH: usize = 256;
+/// How many files are opened at once: a disk that hangs is not waited for file by file.
+const JUDGED_AT_ONCE: usize = 4;
 
 /// What a scan takes.
 #[derive(Default, Clone)]
 pub struct ScanOptions {
     /// Any regular file, not only media.
     pub all: bool,
-    /// Goes to this collection instead of one named like the root.
+    /// Goes to this collection instead of one named like the root. What the vault has already joins it.
     pub album: Option<String>,
     /// Decides by a file's place (the root's name and the segments below it, joined by `/`) whether it is looked at at
     /// all.
@@ -119,11 +123,14 @@ struct Found {
     path: PathBuf,
     identity: SourceIdentity,
     sidecar: bool,
+    /// The vault has it, in another album than is asked for.
+    joins: bool,
 }
 
 /// What a folder holds, seen in one go.
 struct Folder {
-    entries: Vec<(DirEntry, io::Result<landfall_env::FileStatus>)>,
+    folders: Vec<DirEntry>,
+    files: Vec<(DirEntry, io::Result<FileStatus>)>,
 }
 
 impl Scan {
@@ -143,13 +150,20 @@ impl Scan {
     }
 
     async fn walk(&mut self, root: &Root, path: &Path) -> Result<(), Error> {
-        let files = Arc::clone(&self.engine.env.files);
-        let start = path.to_owned();
-        let status = self.engine.env.blocking.run(move || files.status(&start)).await;
-        let status = status.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::Invalid(format!("`{}` does not exist", path.display())),
-            _ => Error::Io { action: "look at", path: path.to_owned(), source: error },
-        })?;
+        let sources = &self.engine.sources;
+        let (files, start) = (sources.on(Disk::around(path)), path.to_owned());
+        let status = match sources.run(move || files.status(&start)).await {
+            Ok(status) => status,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::Invalid(format!("`{}` does not exist", path.display())));
+            }
+            // The other roots may be on disks that do answer.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                self.problem(root, &[], &error);
+                return Ok(());
+            }
+            Err(source) => return Err(Error::Io { action: "look at", path: path.to_owned(), source }),
+        };
         if status.kind != FileKind::Dir {
             self.file(root, Vec::new(), path.to_owned(), Ok(status), false).await?;
             return Ok(());
@@ -165,45 +179,41 @@ impl Scan {
                 }
             };
             let media = sidecar_stems(&folder);
-            let mut inner = Vec::new();
-            for (entry, status) in folder.entries {
+            for (entry, status) in folder.files {
                 let relative = join(&relative, &bytes_of(&entry.name));
                 let path = below(path, &relative);
-                if entry.kind == FileKind::Dir {
-                    inner.push(relative);
-                } else {
-                    let sidecar = is_sidecar(&entry.name, &media);
-                    let status = match (entry.kind, &status) {
-                        (FileKind::Link, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-                            self.skip(root, &relative, "dangling-link");
-                            continue;
-                        }
-                        (FileKind::Link, Ok(status)) if status.kind == FileKind::Dir => {
-                            self.skip(root, &relative, "linked-folder");
-                            continue;
-                        }
-                        _ => status,
-                    };
-                    self.file(root, relative, path, status, sidecar).await?;
-                }
+                let sidecar = is_sidecar(&entry.name, &media);
+                let status = match (entry.kind, &status) {
+                    (FileKind::Link, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                        self.skip(root, &relative, "dangling-link");
+                        continue;
+                    }
+                    (FileKind::Link, Ok(status)) if status.kind == FileKind::Dir => {
+                        self.skip(root, &relative, "linked-folder");
+                        continue;
+                    }
+                    _ => status,
+                };
+                self.file(root, relative, path, status, sidecar).await?;
             }
-            folders.extend(inner.into_iter().rev());
+            folders.extend(folder.folders.iter().rev().map(|inner| join(&relative, &bytes_of(&inner.name))));
         }
         Ok(())
     }
 
+    /// A folder's entries, and what each file is. One that does not answer costs the others nothing but time.
     async fn list(&self, path: PathBuf) -> io::Result<Folder> {
-        let files = Arc::clone(&self.engine.env.files);
-        self.engine
-            .env
-            .blocking
+        let sources = &self.engine.sources;
+        let (around, inside) = (sources.on(Disk::around(&path)), sources.on(Disk::inside(&path)));
+        sources
             .run(move || {
-                let entries = files.list(&path)?;
+                let (folders, files): (Vec<_>, Vec<_>) =
+                    around.list(&path)?.into_iter().partition(|entry| entry.kind == FileKind::Dir);
                 let look = |entry: DirEntry| {
-                    let status = files.status(&path.join(&entry.name));
+                    let status = inside.status(&path.join(&entry.name));
                     (entry, status)
                 };
-                Ok(Folder { entries: entries.into_iter().map(look).collect() })
+                Ok(Folder { folders, files: files.into_iter().map(look).collect() })
             })
             .await
     }
@@ -213,7 +223,7 @@ impl Scan {
         root: &Root,
         relative: Vec<u8>,
         path: PathBuf,
-        status: io::Result<landfall_env::FileStatus>,
+        status: io::Result<FileStatus>,
         sidecar: bool,
     ) -> Result<(), Error> {
         let place = place(root, &relative);
@@ -232,7 +242,7 @@ impl Scan {
             return Ok(());
         }
         self.report.scanned += 1;
-        self.batch.push(Found { relative, path, identity: identity_of(&status), sidecar });
+        self.batch.push(Found { relative, path, identity: identity_of(&status), sidecar, joins: false });
         if self.batch.len() >= BATCH {
             self.flush(root).await?;
         }
@@ -245,8 +255,8 @@ impl Scan {
         if batch.is_empty() {
             return Ok(());
         }
-        let id = root.id;
-        let (batch, outcomes) = self
+        let (id, album) = (root.id, self.options.album.clone());
+        let (batch, outcomes, there) = self
             .engine
             .journal
             .read(move |tx| {
@@ -254,12 +264,19 @@ impl Scan {
                     .iter()
                     .map(|found| tx.look(id, &found.relative, &found.identity))
                     .collect::<Result<Vec<_>, _>>()?;
-                Ok((batch, outcomes))
+                let there = match &album {
+                    Some(album) if outcomes.contains(&OfferOutcome::Unchanged) => Some(tx.places_in(id, album)?),
+                    _ => None,
+                };
+                Ok((batch, outcomes, there))
             })
             .await?;
         let mut fresh = Vec::new();
         for (found, outcome) in batch.into_iter().zip(outcomes) {
             match outcome {
+                OfferOutcome::Unchanged if there.as_ref().is_some_and(|there| !there.contains(&found.relative)) => {
+                    fresh.push(Found { joins: true, ..found });
+                }
                 OfferOutcome::Unchanged => self.report.unchanged += 1,
                 OfferOutcome::Queued(_) => self.report.queued += 1,
                 OfferOutcome::Skipped if !self.options.all && !found.sidecar => {
@@ -277,20 +294,19 @@ impl Scan {
         if fresh.is_empty() {
             return Ok(());
         }
-        let files = Arc::clone(&self.engine.env.files);
         let album = self.options.album.clone().unwrap_or_else(|| String::from_utf8_lossy(&root.name).into_owned());
         let all = self.options.all;
-        let judged = self
-            .engine
-            .env
-            .blocking
-            .run(move || -> Vec<(Found, Verdict)> {
-                let judge = |found: Found| {
-                    let verdict = judge(files.as_ref(), &found, all);
+        let judged = stream::iter(fresh)
+            .map(|found| {
+                let sources = &self.engine.sources;
+                let files = sources.on(Disk::of(found.identity.device, &found.path));
+                sources.run(move || {
+                    let verdict = judge(&files, &found, all);
                     (found, verdict)
-                };
-                fresh.into_iter().map(judge).collect()
+                })
             })
+            .buffered(JUDGED_AT_ONCE)
+            .collect::<Vec<(Found, Verdict)>>()
             .await;
         let mut offers = Vec::new();
         let mut skips = Vec::new();
@@ -303,6 +319,7 @@ impl Scan {
                     class,
                     kind: kind.to_owned(),
                     album: album.clone(),
+                    joins: found.joins,
                 }),
                 Verdict::Skip(code) => {
                     self.skip(root, &found.relative, code);
@@ -362,7 +379,7 @@ enum Verdict {
 }
 
 /// Looks at the first bytes of a file.
-fn judge(files: &dyn Files, found: &Found, all: bool) -> Verdict {
+fn judge(files: &DiskFiles, found: &Found, all: bool) -> Verdict {
     if found.identity.size == 0 {
         return Verdict::Skip("empty");
     }
@@ -403,7 +420,7 @@ fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
 /// Names of a folder that have a media file's ending, without it: what a sidecar may stand beside.
 fn sidecar_stems(folder: &Folder) -> std::collections::BTreeSet<Vec<u8>> {
     let mut stems = std::collections::BTreeSet::new();
-    for (entry, _) in &folder.entries {
+    for (entry, _) in &folder.files {
         let name = bytes_of(&entry.name);
         if is_media_name(&name) {
             if let Some(stem) = stem(&name) {
