@@ -181,7 +181,7 @@ async fn collect(
     })
     .await?;
     match missing.first() {
-        Some(id) => Err(Error::Invalid(format!("the vault has no content {id}"))),
+        Some(id) => Err(Error::NoSuchContent(*id)),
         None => Ok(places),
     }
 }
