@@ -5,6 +5,7 @@ import glob
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import time
 
@@ -243,6 +244,42 @@ def read_only():
     finish(world, "read-only home, writable again", world.vault)
 
 
+def read_only_vault():
+    """The vault is on read-only media"""
+    world = World("readonlyvault")
+    photos(world.source, 12)
+    world.unlock("--to", world.vault)
+    world.run("backup", world.source, "--to", world.vault, "--json").expect(0)
+    # A second one as it was while a process was at it: rows are in the database's log only.
+    busy = world.path("busy")
+    holder = sqlite3.connect(os.path.join(world.vault, "server.db"))
+    holder.execute("SELECT count(*) FROM file").fetchone()
+    photos(world.source, 2, seed="late", name="late {}.jpg")
+    world.run("backup", world.source, "--to", world.vault, "--json").expect(0)
+    shutil.copytree(world.vault, busy)
+    check(os.path.getsize(os.path.join(busy, "server.db-wal")) > 0, "read-only vault: one copy has a log")
+    holder.close()
+    secret = {"LANDFALL_PASSWORD": PASSWORD}
+    for vault, what in ((world.vault, "read-only vault"), (busy, "read-only vault with a log")):
+        before = tree(vault)
+        command("mount", "--bind", vault, vault)
+        mounted("-o", "remount,bind,ro", vault)
+        # With the home that knows it, and on another machine with the password alone.
+        for home in (world.home, world.path("elsewhere")):
+            at, out = ("--home", home, "--from", vault, "--json"), world.path("out " + os.path.basename(home) + what)
+            equal(len(world.run("ls", *at, env=secret).expect(0).json["items"]), distinct(world.source), f"{what}: `ls` lists it")
+            equal(world.run("verify", "--read-data", *at, env=secret).expect(0).json["problems"], [], f"{what}: `verify` reads it")
+            world.run("restore", out, *at, env=secret).expect(0)
+            check_restored(out, world.source, what)
+        number = str(world.run("ls", "--from", vault, "--json", env=secret).json["items"][0]["id"])
+        typed(world.run("rm", number, "--from", vault, "--json", env=secret), "vault-read-only", 8, f"{what}, rm")
+        photos(world.source, 1, seed=what, name=what + " {}.jpg")
+        typed(world.run("backup", world.source, "--to", vault, "--json", env=secret), "vault-read-only", 8, f"{what}, backup")
+        os.remove(os.path.join(world.source, what + " 0.jpg"))
+        check(tree(vault) == before, f"{what}: nothing in it changed")
+        command("umount", vault)
+
+
 def wrong_password():
     """A wrong password"""
     world = World("password")
@@ -379,8 +416,8 @@ def truncated_wal():
 
 if __name__ == "__main__":
     wanted = os.environ.get("LANDFALL_ONLY", "").split()
-    for one in (away, short_grants, throttled, truncated, home_full, vault_full, read_only, wrong_password, damaged_journal,
-                truncated_wal):
+    for one in (away, short_grants, throttled, truncated, home_full, vault_full, read_only, read_only_vault, wrong_password,
+                damaged_journal, truncated_wal):
         if not wanted or one.__name__ in wanted:
             scenario(one)
     results.close()

@@ -272,6 +272,9 @@ pub(crate) struct Unlock {
     /// Keep the key in this home, in `unlock.key`
     #[arg(long)]
     pub remember: bool,
+    /// Make a vault there if there is none, to set a machine up before its first backup
+    #[arg(long)]
+    pub new_vault: bool,
     #[command(flatten)]
     pub to: To,
 }
@@ -327,6 +330,14 @@ pub(crate) enum Account {
     },
     /// List the accounts
     Ls,
+    /// Remove an account, with its tokens and keys
+    Rm {
+        /// Its name
+        name: String,
+        /// Remove all that it has in the vault as well: nobody can get that back
+        #[arg(long)]
+        delete_contents: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -121,6 +121,8 @@ pub(crate) enum Mode {
     Make,
     /// What is not there is an error.
     Find,
+    /// What is not there is an error; what cannot be written to is read all the same.
+    Read,
 }
 
 /// A vault with its keys at hand.
@@ -149,7 +151,7 @@ pub(crate) async fn open(
 ) -> Result<Opened, Failed> {
     let (vault, token, server, mut keys) = reach(command, engine, destination, place, mode, token).await?;
     let facts = facts(command, engine, destination, place, &vault).await?;
-    if mode == Mode::Find && !facts.has_keys {
+    if mode != Mode::Make && !facts.has_keys {
         return Err(failed(&format!("cannot open the vault at {place}"), &Error::NoKeys));
     }
     if keys.is_none() && !command.secrets.is_explicit() {
@@ -305,31 +307,59 @@ async fn open_folder(
     destination: &Destination,
 ) -> Result<Server, Failed> {
     let what = format!("cannot open the vault at `{}`", folder.display());
-    let is_there = folder.join("server.db").exists();
+    let is_there = has_vault(folder);
     if !is_there && destination.vault.is_some() && !command.takes_new_vault {
         return Err(Failed::new("vault-missing", what, "the vault of earlier backups is not there")
             .hint("attach the disk that has it; `landfall backup --new-vault` begins with an empty one"));
     }
-    if !is_there && mode == Mode::Find {
+    if !is_there && mode != Mode::Make {
         return Err(Failed::new("no-such-vault", what, "there is no vault in this folder")
-            .hint("name the vault with `--from DIR|URL`, or make one with `landfall backup`"));
+            .hint("check the path; `landfall backup PATH --to DIR` makes a vault, and after that it can be opened"));
     }
-    open_server(command, folder).await
+    let config = ServerConfig::new(folder);
+    match open_server(command, config.clone()).await {
+        Err(failed) if mode == Mode::Read && failed.code == "vault-read-only" => {
+            command.out.note("the vault cannot be written to; it is only read");
+            open_server(command, ServerConfig { read_only: true, ..config }).await
+        }
+        other => other,
+    }
 }
 
-/// Opens a vault folder.
+/// Opens a vault folder for those who serve it or see to its accounts, and says so if it makes one. Returns whether it
+/// did.
 ///
 /// # Errors
-/// What the folder says.
-pub(crate) async fn open_server(command: &Command, folder: &Path) -> Result<Server, Failed> {
-    open_server_with(command, ServerConfig::new(folder)).await
+/// `no-such-vault` if there is none and `mode` is [`Mode::Find`]; what the folder says.
+pub(crate) async fn open_to_serve(
+    command: &Command,
+    config: ServerConfig,
+    mode: Mode,
+) -> Result<(Server, bool), Failed> {
+    let folder = config.vault.clone();
+    let is_new = !has_vault(&folder);
+    if is_new && mode != Mode::Make {
+        let what = format!("cannot open the vault at `{}`", folder.display());
+        return Err(Failed::new("no-such-vault", what, "there is no vault in this folder")
+            .hint("name it with `--vault DIR`; `landfall server account add NAME --vault DIR` makes one"));
+    }
+    let server = open_server(command, config).await?;
+    if is_new {
+        let real = real_path(&folder).unwrap_or(folder);
+        command.out.warn(
+            &format!("there was no vault at `{}`: a new, empty one was made", real.display()),
+            Some("if that is not what you meant, remove the folder and name the vault with `--vault DIR`"),
+        );
+    }
+    Ok((server, is_new))
 }
 
-/// Opens a vault folder with other settings than the defaults.
-///
-/// # Errors
-/// What the folder says.
-pub(crate) async fn open_server_with(command: &Command, config: ServerConfig) -> Result<Server, Failed> {
+/// Whether a folder is a vault.
+pub(crate) fn has_vault(folder: &Path) -> bool {
+    folder.join("server.db").exists()
+}
+
+async fn open_server(command: &Command, config: ServerConfig) -> Result<Server, Failed> {
     let folder = config.vault.clone();
     Server::open(config, command.env.clone()).await.map_err(|error| {
         let (code, hint) = match &error {
