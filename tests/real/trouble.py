@@ -10,7 +10,8 @@ import subprocess
 import time
 
 from landfall import (MIB, PASSWORD, TRANSFERS, Proxy, World, answer, audit_vault, check, check_restored, check_sound, distinct,
-                      equal, figure, large_photos, photos, results, rows, scenario, tree)
+                      equal, figure, large_photos, photos, results, rows, scenario, tree,
+                      until)
 
 SEED = int(os.environ.get("LANDFALL_SEED") or random.SystemRandom().randrange(1 << 32))
 chance = random.Random(SEED)
@@ -68,11 +69,18 @@ def away():
     # The proxy takes the connection, and breaks it off: the one is as good as the other.
     check(summary["end"] == "away" and summary["why"]["code"] in ("offline", "answer-lost"), "away in the middle: it says why", summary)
     check("hint: " in running.errors, "away in the middle: a remedy is said", running.errors[-300:])
-    proxy.refuse()
-    typed(world.run("backup", world.source, "--to", proxy.url, "--patience", "1s", "--json"), "offline", 5, "away from the start")
-    proxy.listen()
     queued = world.run("status", "--json").expect(0).json["counts"]["queued"]
     check(queued > 0, "away: files stay queued", queued)
+    proxy.refuse()
+    photos(world.source, 7, seed="offline", name="offline {}.jpg")
+    waiting = world.start("backup", world.source, "--to", proxy.url, "--patience", "60s", "--json-lines")
+    # Nobody has to wait for the vault to have handed over everything.
+    until(lambda: world.run("status", "--json").json["counts"]["queued"] == queued + 7, "away: all is taken in charge at once")
+    waiting.kill()
+    outcome = world.run("backup", world.source, "--to", proxy.url, "--patience", "1s", "--json")
+    typed(outcome, "offline", 5, "away from the start")
+    equal(outcome.json["error"]["queued"], queued + 7, "away from the start: it says how many wait")
+    proxy.listen()
     equal(world.run("status", "--safe-to-quit").code, 5, "away: it is said that something is queued")
     server.start()
     world.run("run", "--json").expect(0)

@@ -158,7 +158,7 @@ pub(crate) struct Backup {
     /// Leave out files and folders that match
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
-    /// Show what would be taken, and take nothing
+    /// Name each file that would be taken, and each that would not with the reason; take nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Accept an empty folder, or another vault, where the vault of earlier backups was

@@ -8,6 +8,7 @@ use std::{
 use landfall::{Engine, Settings};
 use landfall_env::Env;
 use serde_json::{Map, Value};
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -38,6 +39,8 @@ pub(crate) struct Command {
     pub signals: Signals,
     /// How long an absent destination is waited for.
     pub patience: Duration,
+    /// Says that the destination is waited for.
+    pub away: Notify,
     /// Whether another vault may take the place of the known one.
     pub takes_new_vault: bool,
     started: Duration,
@@ -70,6 +73,7 @@ impl Command {
             secrets,
             signals,
             patience,
+            away: Notify::new(),
             takes_new_vault: false,
             started,
             recovery_key: Mutex::default(),

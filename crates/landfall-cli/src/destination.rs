@@ -9,7 +9,7 @@ use std::{
 };
 
 use landfall::{
-    Carrier, Code, Destination, Engine, Error, HttpCarrier, Origin, Secret, ServiceCarrier, Session, Token,
+    Carrier, Code, Destination, Engine, Error, HttpCarrier, MasterKey, Origin, Secret, ServiceCarrier, Session, Token,
     UnlockedKeys, Vault, VaultFacts,
 };
 use landfall_server::{AccountError, OpenError, Server, ServerConfig};
@@ -250,6 +250,27 @@ pub(crate) fn has_key_at_hand(command: &Command, destination: &Destination) -> R
     Ok(kept || command.secrets.is_at_hand())
 }
 
+/// The key of a vault that this home knows, if nobody has to be asked for it: neither a person nor the vault.
+///
+/// # Errors
+/// If the kept keys cannot be read; `wrong-password` if the secret at hand is another's.
+pub(crate) async fn known_key(
+    command: &Command,
+    engine: &Engine,
+    destination: &Destination,
+) -> Result<Option<MasterKey>, Failed> {
+    let kept = match &destination.vault {
+        Some(vault) if !command.secrets.is_explicit() => command.keystore().get(vault)?,
+        _ => None,
+    };
+    if kept.is_some() || !command.secrets.is_at_hand() || destination.token.is_none() {
+        return Ok(kept);
+    }
+    let secret = command.secrets.secret(&command.env, &command.out, Purpose::Open).await?;
+    let opened = engine.kept_token(destination, secret).await.during("cannot open the keys kept in this home")?;
+    Ok(opened.map(|(_, keys)| keys.master))
+}
+
 /// Starts a session with an open vault.
 pub(crate) async fn session(
     command: &Command,
@@ -450,6 +471,7 @@ pub(crate) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
                 if !told {
                     told = true;
                     command.out.note(&format!("waiting for the destination: {failure}"));
+                    command.away.notify_one();
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
