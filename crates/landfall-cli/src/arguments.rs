@@ -61,7 +61,7 @@ pub(crate) enum Subcommands {
     Backup(Backup),
     /// Get back what a vault holds
     Restore(Restore),
-    /// List what a vault holds
+    /// List what a vault holds, with the numbers that `restore` and `rm` take
     Ls(Ls),
     /// Check what a vault holds
     Verify(Verify),
@@ -69,9 +69,9 @@ pub(crate) enum Subcommands {
     Rm(Rm),
     /// Go on with what is queued
     Run(Run),
-    /// Show the queue
+    /// Show the queue, with the numbers that `show` and `cancel` take
     Status(Status),
-    /// Show one item and its history
+    /// Show one item of the queue and its history
     Show(Show),
     /// Try blocked items again
     Retry(Retry),
@@ -174,7 +174,7 @@ pub(crate) struct Restore {
     #[arg(value_name = "OUT")]
     pub folder: PathBuf,
     /// Only these contents, by the numbers that `ls` shows
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "CONTENT")]
     pub ids: Vec<i64>,
     #[command(flatten)]
     pub from: From,
@@ -210,7 +210,7 @@ pub(crate) struct Verify {
 #[derive(Debug, Args)]
 pub(crate) struct Rm {
     /// Contents, by the numbers that `ls` shows
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "CONTENT")]
     pub ids: Vec<i64>,
     #[command(flatten)]
     pub from: From,
@@ -239,14 +239,15 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// An item, by the number that `status` shows
+    /// An item of the queue, by the number that `status` shows; those of `ls` are contents of the vault
+    #[arg(value_name = "ITEM")]
     pub id: i64,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
     /// Items, by the numbers that `status` shows
-    #[arg(required_unless_present = "all", value_name = "ID")]
+    #[arg(required_unless_present = "all", value_name = "ITEM")]
     pub ids: Vec<i64>,
     /// All blocked items
     #[arg(long, conflicts_with = "ids")]
@@ -256,14 +257,14 @@ pub(crate) struct Retry {
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
     /// Items, by the numbers that `status` shows
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ITEM")]
     pub ids: Vec<i64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Items {
     /// Items, by the numbers that `status` shows; all if none is named
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ITEM")]
     pub ids: Vec<i64>,
 }
 

@@ -22,6 +22,9 @@ pub(crate) async fn list(command: &Command, from: &From) -> Result<Exit, Failed>
     let each = |entry: Entry| {
         count += 1;
         bytes += entry.size;
+        if count == 1 {
+            command.out.line(&format!("{:>8}  {:>9}  {:<19}  {}", "content", "size", "taken", "place"));
+        }
         match command.out.format() {
             Format::Human => say(command, &entry),
             Format::Json => items.push(Value::Object(entry_json(&entry))),
