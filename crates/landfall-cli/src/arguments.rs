@@ -93,7 +93,7 @@ pub(crate) enum Subcommands {
     Login(Login),
     /// Serve a vault folder to other devices
     Server(Server),
-    /// Check the disk, the keys and the journal
+    /// Check the disk, the keys, the journal, the settings and the vault
     Doctor,
     /// Show and change settings
     Config(Config),
@@ -104,6 +104,13 @@ pub(crate) enum Subcommands {
     },
     /// Show the version
     Version,
+}
+
+impl Subcommands {
+    /// Whether it is for those whose configuration cannot be used.
+    pub(crate) fn mends_the_configuration(&self) -> bool {
+        matches!(self, Self::Doctor | Self::Config(Config { command: ConfigCommand::Unset { .. } }))
+    }
 }
 
 /// Which vault to send to.
@@ -358,6 +365,11 @@ pub(crate) enum ConfigCommand {
     },
     /// Show one setting
     Get {
+        /// Its name
+        key: String,
+    },
+    /// Take a setting out of `config.toml`: its default holds again
+    Unset {
         /// Its name
         key: String,
     },

@@ -211,6 +211,50 @@ pub(crate) enum Seen {
     Older,
 }
 
+/// What is found where a vault should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A vault, the one of earlier backups if there were any; or a server.
+    Answers,
+    /// Neither a vault nor any memory of one.
+    NothingYet,
+}
+
+/// Looks whether a vault is there, once, without its key and without a token.
+///
+/// # Errors
+/// Why it cannot be reached; `vault-missing`, `another-vault`.
+pub(crate) async fn find_out(command: &Command, place: &Place) -> Result<Found, Failed> {
+    let location = place.location();
+    let known = match command.engine_to_look().await {
+        Ok(Some(engine)) => {
+            engine.destinations().await.ok().into_iter().flatten().find(|known| known.location == location)
+        }
+        _ => None,
+    };
+    let engine = command.ephemeral_engine().await?;
+    let unknown = engine.destination(&location).await.during("cannot begin")?;
+    let destination = known.unwrap_or(unknown);
+    match place {
+        Place::Default(folder) | Place::Folder(folder) => {
+            if !has_vault(folder) && destination.vault.is_none() {
+                return Ok(Found::NothingYet);
+            }
+            look(command, &engine, &destination, place).await.map(|_| Found::Answers)
+        }
+        Place::Server(origin) => {
+            let token = token_of("nobody", "nowhere")?;
+            let vault = Vault::new(Arc::new(HttpCarrier::default()), origin.clone(), token);
+            match engine.facts(&vault).await {
+                Ok(_) => Ok(Found::Answers),
+                // It knows what a token is.
+                Err(Error::Destination(failure)) if failure.code == Code::Unauthorized => Ok(Found::Answers),
+                Err(error) => Err(error).during(&format!("cannot reach the vault at {origin}")),
+            }
+        }
+    }
+}
+
 /// Compares a vault folder with what is known of it, without its key.
 ///
 /// # Errors
