@@ -264,7 +264,9 @@ class World:
         return Running(command, self._env(env), self.path("log", f"{self.number}.err"))
 
     def unlock(self, *more, env=None):
-        return self.run("unlock", "--remember", "--json", *more, env={"LANDFALL_PASSWORD": PASSWORD, **(env or {})}).expect(0)
+        """Keeps the key of a vault, which is made if it is a folder without one."""
+        new = ["--new-vault"] if not any("://" in str(one) for one in more) else []
+        return self.run("unlock", "--remember", "--json", *new, *more, env={"LANDFALL_PASSWORD": PASSWORD, **(env or {})}).expect(0)
 
     def serve(self, **options):
         return Server(self, **options)

@@ -5,11 +5,13 @@ import glob
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import time
 
 from landfall import (MIB, PASSWORD, TRANSFERS, Proxy, World, answer, audit_vault, check, check_restored, check_sound, distinct,
-                      equal, figure, large_photos, photos, results, rows, scenario, tree)
+                      equal, figure, large_photos, photos, results, rows, scenario, tree,
+                      until)
 
 SEED = int(os.environ.get("LANDFALL_SEED") or random.SystemRandom().randrange(1 << 32))
 chance = random.Random(SEED)
@@ -67,11 +69,18 @@ def away():
     # The proxy takes the connection, and breaks it off: the one is as good as the other.
     check(summary["end"] == "away" and summary["why"]["code"] in ("offline", "answer-lost"), "away in the middle: it says why", summary)
     check("hint: " in running.errors, "away in the middle: a remedy is said", running.errors[-300:])
-    proxy.refuse()
-    typed(world.run("backup", world.source, "--to", proxy.url, "--patience", "1s", "--json"), "offline", 5, "away from the start")
-    proxy.listen()
     queued = world.run("status", "--json").expect(0).json["counts"]["queued"]
     check(queued > 0, "away: files stay queued", queued)
+    proxy.refuse()
+    photos(world.source, 7, seed="offline", name="offline {}.jpg")
+    waiting = world.start("backup", world.source, "--to", proxy.url, "--patience", "60s", "--json-lines")
+    # Nobody has to wait for the vault to have handed over everything.
+    until(lambda: world.run("status", "--json").json["counts"]["queued"] == queued + 7, "away: all is taken in charge at once")
+    waiting.kill()
+    outcome = world.run("backup", world.source, "--to", proxy.url, "--patience", "1s", "--json")
+    typed(outcome, "offline", 5, "away from the start")
+    equal(outcome.json["error"]["queued"], queued + 7, "away from the start: it says how many wait")
+    proxy.listen()
     equal(world.run("status", "--safe-to-quit").code, 5, "away: it is said that something is queued")
     server.start()
     world.run("run", "--json").expect(0)
@@ -243,6 +252,42 @@ def read_only():
     finish(world, "read-only home, writable again", world.vault)
 
 
+def read_only_vault():
+    """The vault is on read-only media"""
+    world = World("readonlyvault")
+    photos(world.source, 12)
+    world.unlock("--to", world.vault)
+    world.run("backup", world.source, "--to", world.vault, "--json").expect(0)
+    # A second one as it was while a process was at it: rows are in the database's log only.
+    busy = world.path("busy")
+    holder = sqlite3.connect(os.path.join(world.vault, "server.db"))
+    holder.execute("SELECT count(*) FROM file").fetchone()
+    photos(world.source, 2, seed="late", name="late {}.jpg")
+    world.run("backup", world.source, "--to", world.vault, "--json").expect(0)
+    shutil.copytree(world.vault, busy)
+    check(os.path.getsize(os.path.join(busy, "server.db-wal")) > 0, "read-only vault: one copy has a log")
+    holder.close()
+    secret = {"LANDFALL_PASSWORD": PASSWORD}
+    for vault, what in ((world.vault, "read-only vault"), (busy, "read-only vault with a log")):
+        before = tree(vault)
+        command("mount", "--bind", vault, vault)
+        mounted("-o", "remount,bind,ro", vault)
+        # With the home that knows it, and on another machine with the password alone.
+        for home in (world.home, world.path("elsewhere")):
+            at, out = ("--home", home, "--from", vault, "--json"), world.path("out " + os.path.basename(home) + what)
+            equal(len(world.run("ls", *at, env=secret).expect(0).json["items"]), distinct(world.source), f"{what}: `ls` lists it")
+            equal(world.run("verify", "--read-data", *at, env=secret).expect(0).json["problems"], [], f"{what}: `verify` reads it")
+            world.run("restore", out, *at, env=secret).expect(0)
+            check_restored(out, world.source, what)
+        number = str(world.run("ls", "--from", vault, "--json", env=secret).json["items"][0]["id"])
+        typed(world.run("rm", number, "--from", vault, "--json", env=secret), "vault-read-only", 8, f"{what}, rm")
+        photos(world.source, 1, seed=what, name=what + " {}.jpg")
+        typed(world.run("backup", world.source, "--to", vault, "--json", env=secret), "vault-read-only", 8, f"{what}, backup")
+        os.remove(os.path.join(world.source, what + " 0.jpg"))
+        check(tree(vault) == before, f"{what}: nothing in it changed")
+        command("umount", vault)
+
+
 def wrong_password():
     """A wrong password"""
     world = World("password")
@@ -379,8 +424,8 @@ def truncated_wal():
 
 if __name__ == "__main__":
     wanted = os.environ.get("LANDFALL_ONLY", "").split()
-    for one in (away, short_grants, throttled, truncated, home_full, vault_full, read_only, wrong_password, damaged_journal,
-                truncated_wal):
+    for one in (away, short_grants, throttled, truncated, home_full, vault_full, read_only, read_only_vault, wrong_password,
+                damaged_journal, truncated_wal):
         if not wanted or one.__name__ in wanted:
             scenario(one)
     results.close()

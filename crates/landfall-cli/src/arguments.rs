@@ -61,7 +61,7 @@ pub(crate) enum Subcommands {
     Backup(Backup),
     /// Get back what a vault holds
     Restore(Restore),
-    /// List what a vault holds
+    /// List what a vault holds, with the numbers that `restore` and `rm` take
     Ls(Ls),
     /// Check what a vault holds
     Verify(Verify),
@@ -69,9 +69,9 @@ pub(crate) enum Subcommands {
     Rm(Rm),
     /// Go on with what is queued
     Run(Run),
-    /// Show the queue
+    /// Show the queue, with the numbers that `show` and `cancel` take
     Status(Status),
-    /// Show one item and its history
+    /// Show one item of the queue and its history
     Show(Show),
     /// Try blocked items again
     Retry(Retry),
@@ -93,7 +93,7 @@ pub(crate) enum Subcommands {
     Login(Login),
     /// Serve a vault folder to other devices
     Server(Server),
-    /// Check the disk, the keys and the journal
+    /// Check the disk, the keys, the journal, the settings and the vault
     Doctor,
     /// Show and change settings
     Config(Config),
@@ -104,6 +104,13 @@ pub(crate) enum Subcommands {
     },
     /// Show the version
     Version,
+}
+
+impl Subcommands {
+    /// Whether it is for those whose configuration cannot be used.
+    pub(crate) fn mends_the_configuration(&self) -> bool {
+        matches!(self, Self::Doctor | Self::Config(Config { command: ConfigCommand::Unset { .. } }))
+    }
 }
 
 /// Which vault to send to.
@@ -158,7 +165,7 @@ pub(crate) struct Backup {
     /// Leave out files and folders that match
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
-    /// Show what would be taken, and take nothing
+    /// Name each file that would be taken, and each that would not with the reason; take nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Accept an empty folder, or another vault, where the vault of earlier backups was
@@ -174,7 +181,7 @@ pub(crate) struct Restore {
     #[arg(value_name = "OUT")]
     pub folder: PathBuf,
     /// Only these contents, by the numbers that `ls` shows
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "CONTENT")]
     pub ids: Vec<i64>,
     #[command(flatten)]
     pub from: From,
@@ -210,7 +217,7 @@ pub(crate) struct Verify {
 #[derive(Debug, Args)]
 pub(crate) struct Rm {
     /// Contents, by the numbers that `ls` shows
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "CONTENT")]
     pub ids: Vec<i64>,
     #[command(flatten)]
     pub from: From,
@@ -239,14 +246,15 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// An item, by the number that `status` shows
+    /// An item of the queue, by the number that `status` shows; those of `ls` are contents of the vault
+    #[arg(value_name = "ITEM")]
     pub id: i64,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
     /// Items, by the numbers that `status` shows
-    #[arg(required_unless_present = "all", value_name = "ID")]
+    #[arg(required_unless_present = "all", value_name = "ITEM")]
     pub ids: Vec<i64>,
     /// All blocked items
     #[arg(long, conflicts_with = "ids")]
@@ -256,14 +264,14 @@ pub(crate) struct Retry {
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
     /// Items, by the numbers that `status` shows
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ITEM")]
     pub ids: Vec<i64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Items {
     /// Items, by the numbers that `status` shows; all if none is named
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ITEM")]
     pub ids: Vec<i64>,
 }
 
@@ -272,6 +280,9 @@ pub(crate) struct Unlock {
     /// Keep the key in this home, in `unlock.key`
     #[arg(long)]
     pub remember: bool,
+    /// Make a vault there if there is none, to set a machine up before its first backup
+    #[arg(long)]
+    pub new_vault: bool,
     #[command(flatten)]
     pub to: To,
 }
@@ -327,6 +338,14 @@ pub(crate) enum Account {
     },
     /// List the accounts
     Ls,
+    /// Remove an account, with its tokens and keys
+    Rm {
+        /// Its name
+        name: String,
+        /// Remove all that it has in the vault as well: nobody can get that back
+        #[arg(long)]
+        delete_contents: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -346,6 +365,11 @@ pub(crate) enum ConfigCommand {
     },
     /// Show one setting
     Get {
+        /// Its name
+        key: String,
+    },
+    /// Take a setting out of `config.toml`: its default holds again
+    Unset {
         /// Its name
         key: String,
     },

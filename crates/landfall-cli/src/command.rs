@@ -8,6 +8,7 @@ use std::{
 use landfall::{Engine, Settings};
 use landfall_env::Env;
 use serde_json::{Map, Value};
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -38,6 +39,8 @@ pub(crate) struct Command {
     pub signals: Signals,
     /// How long an absent destination is waited for.
     pub patience: Duration,
+    /// Says that the destination is waited for.
+    pub away: Notify,
     /// Whether another vault may take the place of the known one.
     pub takes_new_vault: bool,
     started: Duration,
@@ -45,18 +48,27 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// A command with these global options.
+    /// A command with these global options. One that `mends` the configuration makes do with a wrong one.
     ///
     /// # Errors
     /// If the home or its configuration cannot be used.
-    pub(crate) fn new(global: &Global, out: Arc<Output>, signals: Signals) -> Result<Self, Failed> {
+    pub(crate) fn new(global: &Global, out: Arc<Output>, signals: Signals, mends: bool) -> Result<Self, Failed> {
+        const PATIENCE: Duration = Duration::from_secs(60);
         let env = Env::real();
         let home = Home::find(global.home.as_deref())?;
+        if !mends {
+            home.usable()?;
+        }
         let patience = match home.configured("patience") {
-            None => Duration::from_secs(60),
-            Some(configured) => human::parse_duration(&configured.value).map_err(|why| {
-                Failed::new("bad-config", format!("cannot use `patience` of {}", configured.origin), why)
-            })?,
+            None => PATIENCE,
+            Some(configured) => match human::parse_duration(&configured.value) {
+                Ok(patience) => patience,
+                Err(_) if mends => PATIENCE,
+                Err(why) => {
+                    let what = format!("cannot use `patience` of {}", configured.origin);
+                    return Err(Failed::new("bad-config", what, why));
+                }
+            },
         };
         let secrets = Sources {
             password_file: global.password_file.clone(),
@@ -70,6 +82,7 @@ impl Command {
             secrets,
             signals,
             patience,
+            away: Notify::new(),
             takes_new_vault: false,
             started,
             recovery_key: Mutex::default(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use landfall::{
-    Carrier, Code, Destination, Engine, Error, HttpCarrier, Origin, Secret, ServiceCarrier, Session, Token,
+    Carrier, Code, Destination, Engine, Error, HttpCarrier, MasterKey, Origin, Secret, ServiceCarrier, Session, Token,
     UnlockedKeys, Vault, VaultFacts,
 };
 use landfall_server::{AccountError, OpenError, Server, ServerConfig};
@@ -121,6 +121,8 @@ pub(crate) enum Mode {
     Make,
     /// What is not there is an error.
     Find,
+    /// What is not there is an error; what cannot be written to is read all the same.
+    Read,
 }
 
 /// A vault with its keys at hand.
@@ -149,7 +151,7 @@ pub(crate) async fn open(
 ) -> Result<Opened, Failed> {
     let (vault, token, server, mut keys) = reach(command, engine, destination, place, mode, token).await?;
     let facts = facts(command, engine, destination, place, &vault).await?;
-    if mode == Mode::Find && !facts.has_keys {
+    if mode != Mode::Make && !facts.has_keys {
         return Err(failed(&format!("cannot open the vault at {place}"), &Error::NoKeys));
     }
     if keys.is_none() && !command.secrets.is_explicit() {
@@ -209,6 +211,50 @@ pub(crate) enum Seen {
     Older,
 }
 
+/// What is found where a vault should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A vault, the one of earlier backups if there were any; or a server.
+    Answers,
+    /// Neither a vault nor any memory of one.
+    NothingYet,
+}
+
+/// Looks whether a vault is there, once, without its key and without a token.
+///
+/// # Errors
+/// Why it cannot be reached; `vault-missing`, `another-vault`.
+pub(crate) async fn find_out(command: &Command, place: &Place) -> Result<Found, Failed> {
+    let location = place.location();
+    let known = match command.engine_to_look().await {
+        Ok(Some(engine)) => {
+            engine.destinations().await.ok().into_iter().flatten().find(|known| known.location == location)
+        }
+        _ => None,
+    };
+    let engine = command.ephemeral_engine().await?;
+    let unknown = engine.destination(&location).await.during("cannot begin")?;
+    let destination = known.unwrap_or(unknown);
+    match place {
+        Place::Default(folder) | Place::Folder(folder) => {
+            if !has_vault(folder) && destination.vault.is_none() {
+                return Ok(Found::NothingYet);
+            }
+            look(command, &engine, &destination, place).await.map(|_| Found::Answers)
+        }
+        Place::Server(origin) => {
+            let token = token_of("nobody", "nowhere")?;
+            let vault = Vault::new(Arc::new(HttpCarrier::default()), origin.clone(), token);
+            match engine.facts(&vault).await {
+                Ok(_) => Ok(Found::Answers),
+                // It knows what a token is.
+                Err(Error::Destination(failure)) if failure.code == Code::Unauthorized => Ok(Found::Answers),
+                Err(error) => Err(error).during(&format!("cannot reach the vault at {origin}")),
+            }
+        }
+    }
+}
+
 /// Compares a vault folder with what is known of it, without its key.
 ///
 /// # Errors
@@ -246,6 +292,27 @@ pub(crate) fn has_key_at_hand(command: &Command, destination: &Destination) -> R
         None => false,
     };
     Ok(kept || command.secrets.is_at_hand())
+}
+
+/// The key of a vault that this home knows, if nobody has to be asked for it: neither a person nor the vault.
+///
+/// # Errors
+/// If the kept keys cannot be read; `wrong-password` if the secret at hand is another's.
+pub(crate) async fn known_key(
+    command: &Command,
+    engine: &Engine,
+    destination: &Destination,
+) -> Result<Option<MasterKey>, Failed> {
+    let kept = match &destination.vault {
+        Some(vault) if !command.secrets.is_explicit() => command.keystore().get(vault)?,
+        _ => None,
+    };
+    if kept.is_some() || !command.secrets.is_at_hand() || destination.token.is_none() {
+        return Ok(kept);
+    }
+    let secret = command.secrets.secret(&command.env, &command.out, Purpose::Open).await?;
+    let opened = engine.kept_token(destination, secret).await.during("cannot open the keys kept in this home")?;
+    Ok(opened.map(|(_, keys)| keys.master))
 }
 
 /// Starts a session with an open vault.
@@ -305,31 +372,59 @@ async fn open_folder(
     destination: &Destination,
 ) -> Result<Server, Failed> {
     let what = format!("cannot open the vault at `{}`", folder.display());
-    let is_there = folder.join("server.db").exists();
+    let is_there = has_vault(folder);
     if !is_there && destination.vault.is_some() && !command.takes_new_vault {
         return Err(Failed::new("vault-missing", what, "the vault of earlier backups is not there")
             .hint("attach the disk that has it; `landfall backup --new-vault` begins with an empty one"));
     }
-    if !is_there && mode == Mode::Find {
+    if !is_there && mode != Mode::Make {
         return Err(Failed::new("no-such-vault", what, "there is no vault in this folder")
-            .hint("name the vault with `--from DIR|URL`, or make one with `landfall backup`"));
+            .hint("check the path; `landfall backup PATH --to DIR` makes a vault, and after that it can be opened"));
     }
-    open_server(command, folder).await
+    let config = ServerConfig::new(folder);
+    match open_server(command, config.clone()).await {
+        Err(failed) if mode == Mode::Read && failed.code == "vault-read-only" => {
+            command.out.note("the vault cannot be written to; it is only read");
+            open_server(command, ServerConfig { read_only: true, ..config }).await
+        }
+        other => other,
+    }
 }
 
-/// Opens a vault folder.
+/// Opens a vault folder for those who serve it or see to its accounts, and says so if it makes one. Returns whether it
+/// did.
 ///
 /// # Errors
-/// What the folder says.
-pub(crate) async fn open_server(command: &Command, folder: &Path) -> Result<Server, Failed> {
-    open_server_with(command, ServerConfig::new(folder)).await
+/// `no-such-vault` if there is none and `mode` is [`Mode::Find`]; what the folder says.
+pub(crate) async fn open_to_serve(
+    command: &Command,
+    config: ServerConfig,
+    mode: Mode,
+) -> Result<(Server, bool), Failed> {
+    let folder = config.vault.clone();
+    let is_new = !has_vault(&folder);
+    if is_new && mode != Mode::Make {
+        let what = format!("cannot open the vault at `{}`", folder.display());
+        return Err(Failed::new("no-such-vault", what, "there is no vault in this folder")
+            .hint("name it with `--vault DIR`; `landfall server account add NAME --vault DIR` makes one"));
+    }
+    let server = open_server(command, config).await?;
+    if is_new {
+        let real = real_path(&folder).unwrap_or(folder);
+        command.out.warn(
+            &format!("there was no vault at `{}`: a new, empty one was made", real.display()),
+            Some("if that is not what you meant, remove the folder and name the vault with `--vault DIR`"),
+        );
+    }
+    Ok((server, is_new))
 }
 
-/// Opens a vault folder with other settings than the defaults.
-///
-/// # Errors
-/// What the folder says.
-pub(crate) async fn open_server_with(command: &Command, config: ServerConfig) -> Result<Server, Failed> {
+/// Whether a folder is a vault.
+pub(crate) fn has_vault(folder: &Path) -> bool {
+    folder.join("server.db").exists()
+}
+
+async fn open_server(command: &Command, config: ServerConfig) -> Result<Server, Failed> {
     let folder = config.vault.clone();
     Server::open(config, command.env.clone()).await.map_err(|error| {
         let (code, hint) = match &error {
@@ -420,6 +515,7 @@ pub(crate) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
                 if !told {
                     told = true;
                     command.out.note(&format!("waiting for the destination: {failure}"));
+                    command.away.notify_one();
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));

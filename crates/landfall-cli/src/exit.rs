@@ -45,7 +45,9 @@ impl Exit {
             "locked" | "wrong-password" | "wrong-recovery-key" | "no-keys" | "unauthorized" => Self::Credentials,
             "offline" | "throttled" | "vault-full" | "home-full" | "server-error" | "answer-lost" | "stalled"
             | "vault-busy" | "vault-missing" => Self::Queued,
-            "invalid" | "not-found" | "no-such-item" | "no-such-vault" | "another-vault" => Self::Usage,
+            "invalid" | "not-found" | "no-such-item" | "no-such-content" | "no-such-vault" | "another-vault" => {
+                Self::Usage
+            }
             "home-read-only" | "not-permitted" | "vault-read-only" | "bad-config" => Self::Configuration,
             _ => Self::Internal,
         }

@@ -13,6 +13,8 @@ pub(crate) struct Failed {
     pub hint: Option<String>,
     /// A stable name for programs.
     pub code: String,
+    /// How many files wait for a later run, if that is known.
+    pub queued: Option<u64>,
     /// How the process ends.
     pub exit: Exit,
     /// The journal is not what was written; it may be set aside and the command tried again.
@@ -23,7 +25,8 @@ impl Failed {
     /// A failure that is known by its code.
     pub(crate) fn new(code: &str, what: impl Into<String>, why: impl Into<String>) -> Self {
         let exit = Exit::of_code(code);
-        Self { what: what.into(), why: why.into(), hint: None, code: code.to_owned(), exit, is_damage: false }
+        let (what, why, code) = (what.into(), why.into(), code.to_owned());
+        Self { what, why, hint: None, code, queued: None, exit, is_damage: false }
     }
 
     /// The command line asks for something that cannot be.

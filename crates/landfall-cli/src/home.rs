@@ -25,6 +25,8 @@ pub(crate) struct Home {
     /// The vault that is used when none is named.
     pub default_vault: PathBuf,
     config: DocumentMut,
+    /// Why `config.toml` cannot be read.
+    unread: Option<String>,
 }
 
 /// A configured value and where it comes from.
@@ -39,7 +41,7 @@ impl Home {
     /// The home that `--home` or `LANDFALL_HOME` names, else the platform's.
     ///
     /// # Errors
-    /// If there is no home folder, or its configuration cannot be read.
+    /// If there is no home folder. Whether its configuration can be used says [`Self::usable`].
     pub(crate) fn find(named: Option<&Path>) -> Result<Self, Failed> {
         let named = named.map(Path::to_owned);
         let named = named.or_else(|| std::env::var_os("LANDFALL_HOME").filter(|home| !home.is_empty()).map(Into::into));
@@ -60,8 +62,28 @@ impl Home {
                 (data.join("landfall"), data.join("landfall-vault"))
             }
         };
-        let config = read_config(&folder.join("config.toml"))?;
-        Ok(Self { folder, default_vault, config })
+        let (config, unread) = match read_config(&folder.join("config.toml")) {
+            Ok(config) => (config, None),
+            Err(why) => (DocumentMut::new(), Some(why)),
+        };
+        Ok(Self { folder, default_vault, config, unread })
+    }
+
+    /// Whether `config.toml` can be read and names nothing that is no setting.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn usable(&self) -> Result<(), Failed> {
+        let bad =
+            |why: String| Failed::new("bad-config", format!("cannot read `{}`", self.config_path().display()), why);
+        if let Some(why) = &self.unread {
+            return Err(bad(why.clone()).hint("mend the file, or remove it: everything has a default"));
+        }
+        match self.config.iter().find(|(key, _)| !KEYS.iter().any(|(name, _, _)| name == key)) {
+            Some((unknown, _)) => Err(bad(format!("there is no setting `{unknown}`"))
+                .hint(format!("`landfall config unset '{unknown}'` takes it out; everything has a default"))),
+            None => Ok(()),
+        }
     }
 
     /// The journal.
@@ -103,6 +125,24 @@ impl Home {
             Ok(number) => toml_edit::value(number),
             Err(_) => toml_edit::value(value),
         };
+        self.write_config()
+    }
+
+    /// Takes a value out of `config.toml`, whose other lines stay as they are. Returns whether it was there.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the home cannot be written to.
+    pub(crate) fn unconfigure(&mut self, key: &str) -> Result<bool, Failed> {
+        if self.unread.is_some() {
+            self.usable()?;
+        }
+        if self.config.remove(key).is_none() {
+            return Ok(false);
+        }
+        self.write_config().map(|()| true)
+    }
+
+    fn write_config(&self) -> Result<(), Failed> {
         let path = self.config_path();
         let draft = path.with_extension("toml.tmp");
         let write = || -> io::Result<()> {
@@ -126,23 +166,13 @@ impl Home {
     }
 }
 
-fn read_config(path: &Path) -> Result<DocumentMut, Failed> {
+fn read_config(path: &Path) -> Result<DocumentMut, String> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => String::new(),
-        Err(error) => {
-            return Err(Failed::new("bad-config", format!("cannot read `{}`", path.display()), error.to_string()));
-        }
+        Err(error) => return Err(error.to_string()),
     };
-    let bad = |why: String| {
-        Failed::new("bad-config", format!("cannot read `{}`", path.display()), why)
-            .hint("mend the file, or remove it: everything has a default")
-    };
-    let config: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| bad(error.message().to_owned()))?;
-    if let Some((unknown, _)) = config.iter().find(|(key, _)| !KEYS.iter().any(|(name, _, _)| name == key)) {
-        return Err(bad(format!("there is no setting `{unknown}`")));
-    }
-    Ok(config)
+    text.parse().map_err(|error: toml_edit::TomlError| error.message().to_owned())
 }
 
 fn data_folder() -> Option<PathBuf> {

@@ -79,7 +79,8 @@ fn main() -> ExitCode {
 
 async fn carry_out(arguments: Arguments, out: &Arc<Output>) -> Result<Exit, Failed> {
     let signals = Signals::listen(out);
-    let command = Command::new(&arguments.global, Arc::clone(out), signals)?;
+    let command =
+        Command::new(&arguments.global, Arc::clone(out), signals, arguments.command.mends_the_configuration())?;
     Box::pin(commands::carry_out(command, arguments.command)).await
 }
 

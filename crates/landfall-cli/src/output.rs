@@ -137,7 +137,10 @@ impl Output {
         if let Some(hint) = &failed.hint {
             self.say(&format!("{} {hint}", self.painted("hint:", "36;1")));
         }
-        let error = json!({ "code": failed.code, "message": failed.message(), "hint": failed.hint });
+        let mut error = json!({ "code": failed.code, "message": failed.message(), "hint": failed.hint });
+        if let Some(queued) = failed.queued {
+            error["queued"] = queued.into();
+        }
         let mut fields = Map::new();
         fields.insert("error".to_owned(), error);
         match self.format {

@@ -10,7 +10,15 @@ use landfall_protocol::{AccountInfo, ErrorCode, route};
 use rusqlite::OptionalExtension as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Server, VaultError, database::Transaction, json::Json, refusal::Refusal, server::Inner, signing::hex};
+use crate::{
+    Server, VaultError,
+    database::Transaction,
+    json::Json,
+    maintenance::{collect, discard},
+    refusal::Refusal,
+    server::Inner,
+    signing::hex,
+};
 
 /// Longest name of an account, in bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -76,6 +84,14 @@ pub enum AccountError {
     /// See [`Server::account_list`].
     #[error("this vault has no account named `{0}`")]
     NotFound(String),
+    /// Say that its contents are to go as well, or keep the account.
+    #[error("the account `{name}` has {contents} contents in this vault")]
+    HasContents {
+        /// The account.
+        name: String,
+        /// How many, uploads that are under way among them.
+        contents: u64,
+    },
     /// The vault itself failed.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -96,7 +112,11 @@ impl Server {
     /// # Errors
     /// [`AccountError::Several`] if `name` is `None` and the vault has several accounts.
     pub async fn embedded_token(&self, name: Option<&str>) -> Result<Token, AccountError> {
-        let accounts = self.write(|transaction, inner| first_account(transaction, inner.now_ms())).await?;
+        let accounts = if self.inner.config.read_only {
+            self.read(|transaction, _| Ok(list(transaction)?)).await?
+        } else {
+            self.write(|transaction, inner| first_account(transaction, inner.now_ms())).await?
+        };
         let account = match name {
             Some(name) => accounts
                 .iter()
@@ -164,6 +184,40 @@ impl Server {
         id.map(|_| token).ok_or_else(|| AccountError::NotFound(name.to_owned()))
     }
 
+    /// Removes an account with its tokens and keys, and, if `with_contents`, all that it has in the vault. Returns how many
+    /// contents that were. When this returns, nobody can use the account any more.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; [`AccountError::HasContents`] if it has some and they are to be kept: nothing was
+    /// removed then.
+    pub async fn account_remove(&self, name: &str, with_contents: bool) -> Result<u64, AccountError> {
+        let wanted = name.to_owned();
+        let removed = self
+            .write(move |transaction, inner| {
+                let id = transaction
+                    .query_row("SELECT id FROM account WHERE name = ?1", [&wanted], |row| row.get::<_, i64>(0))
+                    .optional()?;
+                let Some(id) = id else { return Ok(None) };
+                let contents = contents(transaction, id)?;
+                if contents > 0 && !with_contents {
+                    return Ok(Some((id, contents, None)));
+                }
+                let discarded = remove_all(transaction, id, inner.now_ms())?;
+                Ok(Some((id, contents, Some(discarded))))
+            })
+            .await?;
+        let name = name.to_owned();
+        match removed {
+            None => Err(AccountError::NotFound(name)),
+            Some((_, contents, None)) => Err(AccountError::HasContents { name, contents }),
+            Some((id, contents, Some(discarded))) => {
+                self.inner.embedded.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                self.blocking(move |inner| collect(inner, &discarded)).await;
+                Ok(contents)
+            }
+        }
+    }
+
     /// All accounts, oldest first.
     ///
     /// # Errors
@@ -171,6 +225,33 @@ impl Server {
     pub async fn account_list(&self) -> Result<Vec<AccountEntry>, AccountError> {
         Ok(self.read(|transaction, _| Ok(list(transaction)?)).await?)
     }
+}
+
+/// Files that are not removed, and uploads that may become one.
+fn contents(transaction: &Transaction<'_>, account: i64) -> rusqlite::Result<u64> {
+    transaction.query_row(
+        "SELECT (SELECT count(*) FROM file WHERE account = ?1 AND is_deleted = 0)
+              + (SELECT count(*) FROM upload WHERE account = ?1 AND file IS NULL)",
+        [account],
+        |row| row.get(0),
+    )
+}
+
+/// Removes every row of an account. Returns the objects whose files are to go.
+fn remove_all(transaction: &Transaction<'_>, account: i64, now_ms: i64) -> rusqlite::Result<Vec<(i64, String)>> {
+    let objects = transaction
+        .prepare("SELECT account, object_key FROM upload WHERE account = ?1")?
+        .query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
+    for (_, key) in &objects {
+        discard(transaction, account, key, now_ms)?;
+    }
+    // What others refer to goes last.
+    for table in ["file", "collection", "key_attributes", "token", "abandoned"] {
+        transaction.execute(&format!("DELETE FROM {table} WHERE account = ?1"), [account])?;
+    }
+    transaction.execute("DELETE FROM account WHERE id = ?1", [account])?;
+    Ok(objects)
 }
 
 fn list(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<AccountEntry>> {

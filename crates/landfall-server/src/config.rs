@@ -7,6 +7,9 @@ use std::{path::PathBuf, time::Duration};
 pub struct ServerConfig {
     /// The vault folder. Created if it is not there.
     pub vault: PathBuf,
+    /// Only read: nothing in the folder is made, changed or removed, so it may be on read-only media. Requests that would
+    /// write fail. Nobody else may write to the folder meanwhile. `false`.
+    pub read_only: bool,
     /// How long a signed URL stays valid. 15 minutes.
     pub grant_ttl: Duration,
     /// Largest object, in bytes of ciphertext. 64 GiB.
@@ -57,6 +60,7 @@ impl ServerConfig {
     pub fn new(vault: impl Into<PathBuf>) -> Self {
         Self {
             vault: vault.into(),
+            read_only: false,
             grant_ttl: Duration::from_secs(15 * 60),
             object_bytes_max: 64 << 30,
             sealed_bytes_max: 256 << 10,

@@ -13,7 +13,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use crate::refusal::Refusal;
+use crate::{read_only::DatabaseCopy, refusal::Refusal};
 
 /// Scripts that lead from each schema to the next. A script is never edited once released.
 const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
@@ -23,6 +23,8 @@ pub(crate) const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
 pub(crate) struct Database {
     connection: Mutex<Connection>,
+    /// Last, so that the connection is closed before the files are removed.
+    _copy: Option<DatabaseCopy>,
 }
 
 /// Why a database could not be brought to the present schema.
@@ -48,6 +50,35 @@ impl Database {
             Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
             None => Connection::open_with_flags(path, flags)?,
         };
+        Self::set_up(connection, busy_wait, None)
+    }
+
+    /// Opens a database that nobody writes to, on media that cannot be written to: neither the file nor its folder is
+    /// touched. A log beside it is not read; see [`Self::open_copy`].
+    pub(crate) fn open_immutable(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let uri = immutable_uri(path);
+        let connection = match vfs {
+            Some(vfs) => Connection::open_with_flags_and_vfs(uri, flags, vfs)?,
+            None => Connection::open_with_flags(uri, flags)?,
+        };
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        Ok(Self { connection: Mutex::new(connection), _copy: None })
+    }
+
+    /// Opens a copy, which lives as long as this value.
+    pub(crate) fn open_copy(copy: DatabaseCopy, busy_wait: Duration) -> rusqlite::Result<Self> {
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let connection = Connection::open_with_flags(copy.database(), flags)?;
+        Self::set_up(connection, busy_wait, Some(copy))
+    }
+
+    fn set_up(connection: Connection, busy_wait: Duration, copy: Option<DatabaseCopy>) -> rusqlite::Result<Self> {
         connection.busy_timeout(busy_wait)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| {
             let mode = row.get::<_, String>(0)?;
@@ -58,7 +89,7 @@ impl Database {
         connection.set_prepared_statement_cache_capacity(64);
         // Otherwise a statement with ORDER BY is prepared anew for every value that is bound to it.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connection), _copy: copy })
     }
 
     /// Brings the database to [`SCHEMA`]. `new` fills a database that has just been made, `always` runs in the same
@@ -87,6 +118,12 @@ impl Database {
         let value = always()?;
         transaction.commit().map_err(sqlite)?;
         Ok(value)
+    }
+
+    /// The schema that the database has.
+    pub(crate) fn schema(&self) -> rusqlite::Result<u32> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        user_version(&connection)
     }
 
     /// Does `work` in one immediate transaction, which commits if it succeeds.
@@ -146,6 +183,34 @@ fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
-fn user_version(transaction: &Transaction<'_>) -> rusqlite::Result<u32> {
-    transaction.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))
+fn user_version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))
+}
+
+/// A path as SQLite's URI that promises that nobody changes the file.
+fn immutable_uri(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut uri = String::from("file:");
+    for (index, byte) in path.as_os_str().as_encoded_bytes().iter().enumerate() {
+        match byte {
+            b'\\' if cfg!(windows) => uri.push('/'),
+            // `C:/…` is an absolute path only after a slash.
+            _ if index == 0 && cfg!(windows) => uri.extend(['/', char::from(*byte)]),
+            b'/' | b'-' | b'_' | b'.' | b':' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => uri.push(char::from(*byte)),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri + "?immutable=1"
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::path::Path;
+
+    use super::immutable_uri;
+
+    #[test]
+    fn every_byte_of_a_path_reaches_the_database_as_it_is() {
+        assert_eq!(immutable_uri(Path::new("/a b/50%?#/ü.db")), "file:/a%20b/50%25%3F%23/%C3%BC.db?immutable=1");
+    }
 }

@@ -40,8 +40,19 @@ impl Instance {
     }
 }
 
+impl Instance {
+    /// Nobody in particular: for a vault that is only read.
+    pub(crate) fn without_traces(env: &Env) -> Self {
+        let name = env.random.name();
+        Self { name, incoming: PathBuf::new(), lock_path: PathBuf::new(), lock: None, files: Arc::clone(&env.files) }
+    }
+}
+
 impl Drop for Instance {
     fn drop(&mut self) {
+        if self.lock.is_none() {
+            return;
+        }
         // A panic stands for a crash, and a crash removes nothing.
         if std::thread::panicking() {
             return;

@@ -36,6 +36,7 @@ mod magic;
 mod maintenance;
 mod parts;
 mod range;
+mod read_only;
 mod record;
 mod refusal;
 mod router;

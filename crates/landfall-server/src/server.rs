@@ -20,6 +20,7 @@ use crate::{
     folder::{Folder, Incoming, found},
     instance::{Instance, sweep_dead},
     maintenance::{Observed, collect_garbage},
+    read_only,
     refusal::{Refusal, is_disk_full},
     signing::Signer,
 };
@@ -183,6 +184,9 @@ impl Server {
 
 impl Inner {
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        if self.config.read_only {
+            return Err(Refusal::invalid("this vault is only read: nothing can be written to it"));
+        }
         self.database.write(work).map_err(|refusal| self.explain(refusal))
     }
 
@@ -220,6 +224,9 @@ impl From<Refusal> for VaultError {
 }
 
 fn open_now(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
+    if config.read_only {
+        return read_only::open(config, env);
+    }
     let path = config.vault.clone();
     let failed = |error: io::Error| open_io(&path, error);
     let refused = |refusal: Refusal| match VaultError::from(refusal) {
@@ -327,7 +334,7 @@ fn signing_key(folder: &Folder, env: &Env, instance: &Instance) -> io::Result<Op
     Ok(Some(key))
 }
 
-fn open_io(path: &std::path::Path, error: io::Error) -> OpenError {
+pub(crate) fn open_io(path: &std::path::Path, error: io::Error) -> OpenError {
     let path = path.to_owned();
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly { path },
@@ -336,7 +343,7 @@ fn open_io(path: &std::path::Path, error: io::Error) -> OpenError {
     }
 }
 
-fn open_sqlite(path: &std::path::Path, error: rusqlite::Error) -> OpenError {
+pub(crate) fn open_sqlite(path: &std::path::Path, error: rusqlite::Error) -> OpenError {
     use rusqlite::ErrorCode as Code;
     let path = path.to_owned();
     match error.sqlite_error_code() {

@@ -41,6 +41,9 @@ pub enum Error {
     /// What the vault says does not hold together.
     #[error("the vault's answer does not hold together: {0}")]
     Tampered(String),
+    /// The vault has no such content.
+    #[error("the vault has no content {0}")]
+    NoSuchContent(i64),
     /// The caller asks for something that cannot be.
     #[error("{0}")]
     Invalid(String),
@@ -68,6 +71,7 @@ impl Error {
             Self::WrongRecoveryKey => "wrong-recovery-key",
             Self::NoKeys => "no-keys",
             Self::Tampered(_) => "tampered",
+            Self::NoSuchContent(_) => "no-such-content",
             Self::Invalid(_) => "invalid",
         }
     }
@@ -84,7 +88,8 @@ impl Error {
                 "make the home writable, or choose another with `--home`; `status`, `ls` and `restore` work without"
                     .to_owned()
             }
-            Self::Store(StoreError::NoSuchItem(_)) => "`landfall status` lists the items".to_owned(),
+            Self::Store(StoreError::NoSuchItem(_)) => "`landfall status` lists the items of the queue; the numbers of `landfall ls` are contents, for `restore` and `rm`"
+                    .to_owned(),
             Self::Store(_) => "this is a bug, or a broken disk; `landfall doctor` tells more".to_owned(),
             Self::Destination(failure) => failure.code.advice().to_owned(),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
@@ -96,6 +101,10 @@ impl Error {
             Self::WrongRecoveryKey => "check the words, or use the password".to_owned(),
             Self::NoKeys => "check the address; `landfall backup` makes a new vault".to_owned(),
             Self::Tampered(_) => Code::Tampered.advice().to_owned(),
+            Self::NoSuchContent(_) => {
+                "`landfall ls` lists the contents; the numbers of `landfall status` are items of the queue, for `show`"
+                    .to_owned()
+            }
             Self::Invalid(_) => "`landfall help` shows the usage".to_owned(),
         }
     }

@@ -74,18 +74,25 @@ impl Session {
     pub fn master_key(&self) -> &MasterKey {
         &self.inner.master
     }
+}
 
-    pub(crate) fn root_tag(&self, device: &str, path: &[u8]) -> [u8; 8] {
-        let mut name = Vec::with_capacity(5 + device.len() + 1 + path.len());
-        name.extend_from_slice(b"root\0");
-        name.extend_from_slice(device.as_bytes());
-        name.push(0);
-        name.extend_from_slice(path);
-        let tag = landfall_crypto::name_tag(&self.inner.tags, &name);
-        let mut short = [0; 8];
-        short.copy_from_slice(&tag[..8]);
-        short
-    }
+/// The key that names things without telling their names.
+pub(crate) fn tag_key(master: &MasterKey) -> TagKey {
+    let (number, context) = TAG_SUBKEY;
+    TagKey::from_bytes(derive_subkey(master, number, context))
+}
+
+/// Tells a root from those of the same name on other devices.
+pub(crate) fn root_tag(tags: &TagKey, device: &str, path: &[u8]) -> [u8; 8] {
+    let mut name = Vec::with_capacity(5 + device.len() + 1 + path.len());
+    name.extend_from_slice(b"root\0");
+    name.extend_from_slice(device.as_bytes());
+    name.push(0);
+    name.extend_from_slice(path);
+    let tag = landfall_crypto::name_tag(tags, &name);
+    let mut short = [0; 8];
+    short.copy_from_slice(&tag[..8]);
+    short
 }
 
 impl Engine {
@@ -237,8 +244,7 @@ impl Engine {
             _ => self.note_vault(id, &account, is_older.then_some(known.cursor), &keys.master).await?,
         };
         let journal_key = unwrap_key(&keys.master, &unpack(&stored)?).map_err(|_| Error::WrongPassword)?;
-        let (number, context) = TAG_SUBKEY;
-        let tags = TagKey::from_bytes(derive_subkey(&keys.master, number, context));
+        let tags = tag_key(&keys.master);
         let session = Session {
             inner: Arc::new(SessionInner {
                 destination: id,

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use landfall_server::AccountError;
+use landfall_server::{AccountError, ServerConfig};
 use serde_json::{Value, json};
 
 use crate::{
     arguments::Account,
     command::Command,
-    destination::open_server,
+    destination::{Mode, open_to_serve},
     exit::Exit,
     failed::{Failed, causes},
     output::fields,
@@ -17,10 +17,17 @@ use crate::{
 /// Carries out `landfall server account`.
 pub(crate) async fn account(command: &Command, vault: Option<PathBuf>, what: Account) -> Result<Exit, Failed> {
     let folder = vault.unwrap_or_else(|| command.home.default_vault.clone());
-    let server = open_server(command, &folder).await?;
+    let mode = if matches!(what, Account::Add { .. }) { Mode::Make } else { Mode::Find };
+    let (server, is_new) = open_to_serve(command, ServerConfig::new(folder), mode).await?;
     let cannot = |what: &str, error: &AccountError| {
         let code = if matches!(error, AccountError::Vault(_)) { "internal" } else { "invalid" };
-        Failed::new(code, what, causes(error))
+        let failed = Failed::new(code, what, causes(error));
+        match error {
+            AccountError::HasContents { .. } => failed
+                .hint("nothing was removed; `--delete-contents` removes them as well, and nobody can get them back"),
+            AccountError::NotFound(_) => failed.hint("`landfall server account ls` lists the accounts"),
+            _ => failed,
+        }
     };
     match what {
         Account::Add { name } => {
@@ -28,8 +35,15 @@ pub(crate) async fn account(command: &Command, vault: Option<PathBuf>, what: Acc
             let token = made.token.as_str();
             command.out.line(&format!("account {}", made.id));
             command.out.line(&format!("token   {token}"));
-            command.out.document(fields(json!({ "id": made.id, "name": name, "token": token })));
+            command.out.document(fields(json!({ "id": made.id, "name": name, "token": token, "new_vault": is_new })));
             command.out.note("the token is shown only now; give it to `landfall login URL --token-file FILE`");
+        }
+        Account::Rm { name, delete_contents } => {
+            let removed = server.account_remove(&name, delete_contents).await;
+            let contents = removed.map_err(|error| cannot("cannot remove the account", &error))?;
+            command.out.document(fields(json!({ "removed": name, "contents": contents })));
+            let contents = crate::human::count(contents, "content");
+            command.out.note(&format!("removed the account `{}` and {contents}", crate::human::text(&name)));
         }
         Account::Ls => {
             let all = server.account_list().await.map_err(|error| cannot("cannot list the accounts", &error))?;

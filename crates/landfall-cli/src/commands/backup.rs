@@ -7,13 +7,14 @@ use std::{
 };
 
 use landfall::{
-    Engine, RunEnd, RunReport,
-    recipes::vault::{ScanOptions, ScanReport, learn, scan},
+    Engine, Error, MasterKey, RunEnd, RunReport, Session,
+    recipes::vault::{ScanOptions, ScanReport, learn, scan, scan_offline},
 };
 use serde_json::json;
 
 use super::{
-    place_of,
+    dry_run::dry_run,
+    offline, place_of,
     work::{self, Problem},
 };
 use crate::{
@@ -45,18 +46,30 @@ pub(crate) async fn backup(mut command: Command, arguments: Backup) -> Result<Ex
     };
     plan.refuse_ourselves()?;
     if plan.arguments.dry_run {
-        return command.signals.unless_stopped(dry_run(&command, &plan)).await;
+        return command.signals.unless_stopped(dry_run(&command, plan)).await;
     }
     damage::healing(&command, async || once(&command, &plan).await).await
 }
 
-struct Plan {
-    arguments: Backup,
+/// What a backup is of, and where it goes.
+pub(super) struct Plan {
+    pub(super) arguments: Backup,
     roots: Vec<PathBuf>,
-    place: Place,
-    filter: Option<Filter>,
+    pub(super) place: Place,
+    pub(super) filter: Option<Filter>,
     /// Our own folders, which are never backed up.
     ours: Vec<PathBuf>,
+}
+
+/// What a scan may do.
+#[derive(Clone, Copy)]
+pub(super) enum Means<'m> {
+    /// Nothing but look.
+    Look,
+    /// Take in charge, for this vault.
+    Take(&'m Session),
+    /// Take in charge while the vault is out of reach, with its key if that is at hand.
+    TakeOffline(Option<&'m MasterKey>),
 }
 
 async fn once(command: &Command, plan: &Plan) -> Result<Exit, Failed> {
@@ -68,7 +81,7 @@ async fn once(command: &Command, plan: &Plan) -> Result<Exit, Failed> {
     let prepared = command.signals.unless_stopped(async {
         let destination = engine.destination(&location).await.during("cannot write to the journal")?;
         if destination.vault.is_some() {
-            let found = plan.scan(&engine, None, destination.id).await?;
+            let found = plan.scan(&engine, Means::Look, destination.id).await?;
             if found.taken == 0 && found.queued == 0 && is_idle(&engine, &location).await? {
                 let is_settled = match destination::look(command, &engine, &destination, &plan.place).await? {
                     Seen::AsKnown => true,
@@ -82,20 +95,20 @@ async fn once(command: &Command, plan: &Plan) -> Result<Exit, Failed> {
             }
         }
         plan.warn_of_the_disk(command);
-        let opened = destination::open(command, &engine, &destination, &plan.place, Mode::Make, None).await?;
-        let session = destination::session(command, &engine, &destination, &opened).await?;
-        destination::patiently(command, || learn(&engine, &session, tally.as_ref()))
-            .await
-            .during("cannot read what the vault holds")?;
-        let found = plan.scan(&engine, Some(&session), destination.id).await?;
+        let reach = Box::pin(async {
+            let opened = destination::open(command, &engine, &destination, &plan.place, Mode::Make, None).await?;
+            let session = destination::session(command, &engine, &destination, &opened).await?;
+            destination::patiently(command, || learn(&engine, &session, tally.as_ref()))
+                .await
+                .during("cannot read what the vault holds")?;
+            Ok((opened, session))
+        });
+        let (opened, session) = offline::or_wait(command, &engine, plan, &destination, reach).await?;
+        let found = plan.scan(&engine, Means::Take(&session), destination.id).await?;
         Ok((Some((opened, session)), found))
     });
     let (reached, found) = prepared.await?;
-    for skipped in &found.skipped {
-        let mut fields = fields(json!({ "code": skipped.code }));
-        human::put_path(&mut fields, "place", &skipped.place);
-        command.out.event("skipped", fields);
-    }
+    work::skipped_events(command, &found.skipped);
     let report = match &reached {
         None => None,
         Some((opened, session)) => {
@@ -106,7 +119,7 @@ async fn once(command: &Command, plan: &Plan) -> Result<Exit, Failed> {
                 // What was queued before may have been read before its file changed.
                 let again = async {
                     let destination = engine.destination(&location).await.during("cannot read the journal")?;
-                    plan.scan(&engine, Some(session), destination.id).await
+                    plan.scan(&engine, Means::Take(session), destination.id).await
                 };
                 if command.signals.unless_stopped(again).await?.taken > 0 {
                     report = work().await?;
@@ -132,50 +145,6 @@ async fn is_idle(engine: &Engine, location: &str) -> Result<bool, Failed> {
     }
     let active = engine.items(Some("active".to_owned()), LOOK_AT).await.during("cannot read the journal")?;
     Ok(active.len() < LOOK_AT && active.iter().all(|item| item.destination != location))
-}
-
-async fn dry_run(command: &Command, plan: &Plan) -> Result<Exit, Failed> {
-    let location = plan.place.location();
-    let engine = match command.engine_to_look().await? {
-        Some(engine) => engine,
-        None => command.ephemeral_engine().await?,
-    };
-    let all = engine.destinations().await.during("cannot read the journal")?;
-    let known = all.into_iter().find(|destination| destination.location == location);
-    let (engine, destination) = match known {
-        Some(destination) => (engine, destination),
-        None => {
-            let engine = command.ephemeral_engine().await?;
-            let destination = engine.destination(&location).await.during("cannot begin")?;
-            (engine, destination)
-        }
-    };
-    let found = plan.scan(&engine, None, destination.id).await?;
-    let problems: Vec<Problem> = found.problems.iter().map(problem).collect();
-    let skipped = found.skipped.iter().map(|skipped| (&skipped.place[..], skipped.code));
-    let mut document = fields(json!({
-        "dry_run": true,
-        "scanned": found.scanned,
-        "unchanged": found.unchanged,
-        "new": found.taken,
-        "new_bytes": found.bytes,
-        "queued": found.queued,
-        "skipped": work::skipped_json(skipped),
-        "problems": work::problems_json(&problems),
-    }));
-    document.insert("to".to_owned(), plan.place.to_string().into());
-    command.out.document(document);
-    let (new, size) = (human::count(found.taken, "file"), human::size(found.bytes));
-    command.out.line(&format!(
-        "would take {new} ({size}), unchanged {}, queued {}, skipped {}, problems {}",
-        found.unchanged,
-        found.queued,
-        found.skipped.len(),
-        problems.len()
-    ));
-    say_skipped(command, &found);
-    work::say_problems(command, &problems);
-    Ok(if problems.is_empty() { Exit::Done } else { Exit::Problems })
 }
 
 fn finish(
@@ -250,7 +219,7 @@ fn ending(place: &[u8]) -> String {
     }
 }
 
-fn problem(problem: &landfall::recipes::vault::ScanProblem) -> Problem {
+pub(super) fn problem(problem: &landfall::recipes::vault::ScanProblem) -> Problem {
     Problem {
         place: problem.place.clone(),
         code: problem.code.as_str().to_owned(),
@@ -261,10 +230,10 @@ fn problem(problem: &landfall::recipes::vault::ScanProblem) -> Problem {
 
 impl Plan {
     /// One scan per root, since a place alone does not tell which root of that name it is below.
-    async fn scan(
+    pub(super) async fn scan(
         &self,
         engine: &Engine,
-        session: Option<&landfall::Session>,
+        means: Means<'_>,
         destination: landfall::DestinationId,
     ) -> Result<ScanReport, Failed> {
         let mut all = ScanReport::default();
@@ -275,13 +244,27 @@ impl Plan {
                 filter: self.filter_below(root),
                 dry_run: self.arguments.dry_run,
             };
-            let found = scan(engine, session, destination, std::slice::from_ref(root), &options).await;
+            let root_alone = std::slice::from_ref(root);
+            let found = match means {
+                Means::Look => scan(engine, None, destination, root_alone, &options).await,
+                Means::Take(session) => scan(engine, Some(session), destination, root_alone, &options).await,
+                Means::TakeOffline(master) => {
+                    match scan_offline(engine, master, destination, root_alone, &options).await {
+                        Err(Error::Locked) => {
+                            all.problems.push(offline::untaken(root));
+                            continue;
+                        }
+                        other => other,
+                    }
+                }
+            };
             let found = found.during(&format!("cannot look at `{}`", root.display()))?;
             all.scanned += found.scanned;
             all.unchanged += found.unchanged;
             all.taken += found.taken;
             all.queued += found.queued;
             all.bytes += found.bytes;
+            all.files.extend(found.files);
             all.skipped.extend(found.skipped);
             all.problems.extend(found.problems);
         }

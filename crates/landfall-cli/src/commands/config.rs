@@ -47,8 +47,58 @@ pub(crate) fn config(mut command: Command, what: ConfigCommand) -> Result<Exit, 
             command.out.document(fields(json!({ "key": key, "value": value })));
             command.out.note(&format!("wrote `{}`", command.home.config_path().display()));
         }
+        ConfigCommand::Unset { key } => {
+            let was_set = command.home.unconfigure(&key)?;
+            if !was_set {
+                // One that is no setting can be taken out, but not be missed.
+                check(&key, None)?;
+            }
+            let cannot = "cannot write the configuration";
+            if was_set {
+                let synced = command.env.files.sync_dir(&command.home.folder);
+                synced.map_err(|error| Failed::new("not-permitted", cannot, error.to_string()))?;
+            }
+            command.out.document(fields(json!({ "key": key, "was_set": was_set })));
+            let path = command.home.config_path();
+            let done = if was_set { "took it out of" } else { "it is not in" };
+            command.out.note(&format!("{done} `{}`", path.display()));
+            if let Some(still) = command.home.configured(&key) {
+                command.out.warn(&format!("{} still sets `{key}`", still.origin), None);
+            }
+        }
     }
     Ok(Exit::Done)
+}
+
+/// Everything that is wrong with the settings.
+pub(super) fn complaints(command: &Command) -> Vec<Failed> {
+    let mut complaints: Vec<Failed> = command.home.usable().err().into_iter().collect();
+    for (key, variable, _) in KEYS {
+        let Some(configured) = command.home.configured(key) else { continue };
+        let mut wrong = check(key, Some(&configured.value)).err().map(|failed| failed.why);
+        if key == "to" && wrong.is_none() {
+            wrong = wrong_place(command, &configured.value);
+        }
+        if let Some(why) = wrong {
+            let what = format!("cannot use `{key}` of {}", configured.origin);
+            let remedy = if configured.origin == variable {
+                format!("change or unset {variable}")
+            } else {
+                format!("`landfall config set {key} VALUE`, or `landfall config unset {key}`")
+            };
+            complaints.push(Failed::new("bad-config", what, why).hint(remedy));
+        }
+    }
+    complaints
+}
+
+/// Why a configured destination is none, or not the same from everywhere.
+fn wrong_place(command: &Command, value: &str) -> Option<String> {
+    let path = std::path::Path::new(value);
+    if !value.contains("://") && path.is_relative() {
+        return Some(format!("`{value}` is a relative path, another folder wherever landfall is started"));
+    }
+    destination::Place::parse(Some(path), &command.home.default_vault).err().map(|failed| failed.why)
 }
 
 fn value(command: &Command, key: &str) -> (String, String) {

@@ -7,6 +7,7 @@ use super::read;
 use crate::{
     arguments::{From, Rm, Verify},
     command::Command,
+    destination::Mode,
     exit::Exit,
     failed::{During as _, Failed},
     human,
@@ -15,12 +16,15 @@ use crate::{
 
 /// Carries out `landfall ls`.
 pub(crate) async fn list(command: &Command, from: &From) -> Result<Exit, Failed> {
-    let reading = read(command, from).await?;
+    let reading = read(command, from, Mode::Read).await?;
     let mut items = Vec::new();
     let (mut count, mut bytes) = (0, 0);
     let each = |entry: Entry| {
         count += 1;
         bytes += entry.size;
+        if count == 1 {
+            command.out.line(&format!("{:>8}  {:>9}  {:<19}  {}", "content", "size", "taken", "place"));
+        }
         match command.out.format() {
             Format::Human => say(command, &entry),
             Format::Json => items.push(Value::Object(entry_json(&entry))),
@@ -67,7 +71,7 @@ fn entry_json(entry: &Entry) -> serde_json::Map<String, Value> {
 
 /// Carries out `landfall verify`.
 pub(crate) async fn verify(command: &Command, arguments: &Verify) -> Result<Exit, Failed> {
-    let reading = read(command, &arguments.from).await?;
+    let reading = read(command, &arguments.from, Mode::Read).await?;
     let report = vault::verify(&reading.engine, &reading.session, arguments.read_data).await;
     let report = report.during("cannot verify the vault")?;
     let problems: Vec<Value> =
@@ -95,7 +99,7 @@ pub(crate) async fn verify(command: &Command, arguments: &Verify) -> Result<Exit
 
 /// Carries out `landfall rm`.
 pub(crate) async fn remove(command: &Command, arguments: &Rm) -> Result<Exit, Failed> {
-    let reading = read(command, &arguments.from).await?;
+    let reading = read(command, &arguments.from, Mode::Find).await?;
     vault::remove(&reading.engine, &reading.session, &arguments.ids).await.during("cannot remove")?;
     command.out.document(fields(json!({ "removed": arguments.ids })));
     command.out.note(&format!("removed {}", human::count(arguments.ids.len() as u64, "content")));

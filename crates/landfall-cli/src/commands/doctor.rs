@@ -1,12 +1,14 @@
-//! `landfall doctor`: is the disk, are the keys, is the journal fit to rely on?
+//! `landfall doctor`: are disk, keys, journal, settings and vault fit to rely on?
 
 use std::path::Path;
 
 use landfall::{Engine, Settings};
 use serde_json::{Value, json};
 
+use super::{config, place_of};
 use crate::{
     command::Command,
+    destination::{self, Found, Place},
     exit::Exit,
     failed::{Failed, failed},
     human,
@@ -27,7 +29,9 @@ struct Check {
 
 /// Carries out `landfall doctor`.
 pub(crate) async fn doctor(command: &Command) -> Result<Exit, Failed> {
-    let checks = [disk(command), keys(command), journal(command).await];
+    let place = place_of(command, None);
+    let checks =
+        [disk(command, &place), keys(command), journal(command).await, settings(command), vault(command, place).await];
     for check in &checks {
         command.out.line(&format!("{:<4}  {:<8} {}", check.verdict, check.name, check.message));
         if let Some(remedy) = &check.remedy {
@@ -42,10 +46,11 @@ pub(crate) async fn doctor(command: &Command) -> Result<Exit, Failed> {
     Ok(if checks.iter().any(|check| check.verdict == "fail") { Exit::Problems } else { Exit::Done })
 }
 
-fn disk(command: &Command) -> Check {
+fn disk(command: &Command, place: &Result<Place, Failed>) -> Check {
     let mut worst = Check { name: "disk", verdict: "ok", message: String::new(), remedy: None };
     let mut said = Vec::new();
-    for (what, folder) in [("home", &command.home.folder), ("vault", &command.home.default_vault)] {
+    let vault = place.as_ref().ok().and_then(Place::folder).map(|folder| ("vault", folder));
+    for (what, folder) in [Some(("home", command.home.folder.as_path())), vault].into_iter().flatten() {
         let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
         let verdict = match command.env.files.free_bytes(there) {
             Ok(free) => {
@@ -131,5 +136,48 @@ async fn journal(command: &Command) -> Check {
             Ok(counts) => check("ok", format!("sound; {} queued", human::count(counts.queued(), "file")), None),
             Err(error) => check("fail", failed("", &error).message(), Some(error.hint())),
         },
+    }
+}
+
+fn settings(command: &Command) -> Check {
+    let complaints = config::complaints(command);
+    let count = complaints.len();
+    let mut complaints = complaints.into_iter();
+    match complaints.next() {
+        None => Check {
+            name: "settings",
+            verdict: "ok",
+            message: format!("those of `{}` and of the environment can be used", command.home.config_path().display()),
+            remedy: None,
+        },
+        Some(first) => {
+            let rest: String = complaints.map(|other| format!("; {}", other.message())).collect();
+            let message = format!("{} wrong: {}{rest}", human::count(count as u64, "setting"), first.message());
+            Check { name: "settings", verdict: "fail", message, remedy: first.hint }
+        }
+    }
+}
+
+/// Whether the vault that `backup` uses when none is named can be reached. No key is needed, and nobody is waited for.
+async fn vault(command: &Command, place: Result<Place, Failed>) -> Check {
+    let check = |verdict, message: String, remedy: Option<String>| Check { name: "vault", verdict, message, remedy };
+    let place = match place {
+        Ok(place) => place,
+        Err(failed) => return check("fail", failed.message(), failed.hint),
+    };
+    match destination::find_out(command, &place).await {
+        Ok(Found::Answers) => check("ok", format!("the vault at {place} answers"), None),
+        Ok(Found::NothingYet) if matches!(place, Place::Default(_)) => {
+            check("ok", format!("none yet at {place}; the first `landfall backup` makes it"), None)
+        }
+        Ok(Found::NothingYet) => check(
+            "warn",
+            format!("there is no vault at {place}; the first `landfall backup` makes it"),
+            Some("check the path; `landfall config set to DIR` changes it".to_owned()),
+        ),
+        Err(failed) if failed.code == "vault-read-only" => {
+            check("warn", format!("{}; it can only be restored from", failed.message()), failed.hint)
+        }
+        Err(failed) => check("fail", failed.message(), failed.hint),
     }
 }

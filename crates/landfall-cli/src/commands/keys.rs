@@ -14,13 +14,20 @@ use crate::{
     secret::{self, Purpose},
 };
 
-/// Carries out `landfall unlock`. A vault that is not there yet is made: so a machine can be set up before its first
-/// backup.
+/// Carries out `landfall unlock`. The default vault is made if it is not there yet, so that a machine can be set up
+/// before its first backup; one that somebody named only if asked to, since the name may be mistyped.
 pub(crate) async fn unlock(command: &Command, arguments: &Unlock) -> Result<Exit, Failed> {
     let place = place_of(command, arguments.to.to.as_deref())?;
+    let mode = match place {
+        Place::Default(_) => Mode::Make,
+        _ if arguments.new_vault => Mode::Make,
+        _ => Mode::Find,
+    };
+    // A vault that is not there leaves no trace in the home.
+    let (looking, known) = reading_engine(command, &place).await?;
+    let opened = destination::open(command, &looking, &known, &place, mode, None).await?;
     let engine = command.engine().await?;
     let destination = engine.destination(&place.location()).await.during("cannot write to the journal")?;
-    let opened = destination::open(command, &engine, &destination, &place, Mode::Make, None).await?;
     // Begins a session so that the home knows the vault's name and finds the key without asking it.
     let session = destination::session(command, &engine, &destination, &opened).await?;
     let store = command.keystore();
@@ -74,7 +81,7 @@ pub(crate) async fn password(command: &Command, arguments: &Password) -> Result<
 /// Carries out `landfall recovery-key`.
 pub(crate) async fn recovery_key(command: &Command, to: &To) -> Result<Exit, Failed> {
     let (engine, destination, place) = find(command, to).await?;
-    let opened = destination::open(command, &engine, &destination, &place, Mode::Find, None).await?;
+    let opened = destination::open(command, &engine, &destination, &place, Mode::Read, None).await?;
     let master = Secret::MasterKey(opened.keys.master.clone());
     let phrase = engine.recovery_phrase(&opened.vault, master).await.during("cannot show the recovery key")?;
     command.out.line(&phrase);

@@ -5,9 +5,11 @@ mod backup;
 mod config;
 mod contents;
 mod doctor;
+mod dry_run;
 mod items;
 mod keys;
 mod login;
+mod offline;
 mod restore;
 mod run;
 mod serve;
@@ -86,7 +88,7 @@ fn completions(shell: clap_complete::Shell) -> Exit {
     Exit::Done
 }
 
-/// A vault that is only read.
+/// A vault whose contents are asked for.
 struct Reading {
     engine: Engine,
     session: Session,
@@ -95,10 +97,10 @@ struct Reading {
 }
 
 /// Opens a vault for reading: with the home if it knows the vault, otherwise without writing to any.
-async fn read(command: &Command, from: &From) -> Result<Reading, Failed> {
+async fn read(command: &Command, from: &From, mode: Mode) -> Result<Reading, Failed> {
     let place = place_of(command, from.from.as_deref())?;
     let (engine, destination) = reading_engine(command, &place).await?;
-    let opened = destination::open(command, &engine, &destination, &place, Mode::Find, None).await?;
+    let opened = destination::open(command, &engine, &destination, &place, mode, None).await?;
     let session = destination::session(command, &engine, &destination, &opened).await?;
     Ok(Reading { engine, session, place, _opened: opened })
 }

@@ -9,6 +9,7 @@ use super::read;
 use crate::{
     arguments::Restore,
     command::Command,
+    destination::Mode,
     exit::Exit,
     failed::{During as _, Failed},
     filter::filter,
@@ -24,7 +25,7 @@ pub(crate) async fn restore(command: &Command, arguments: Restore) -> Result<Exi
         let what = format!("cannot restore to `{}`", folder.display());
         return Err(Failed::usage(what, "it is no folder").hint("name a folder; it is made if it is missing"));
     }
-    let reading = read(command, &arguments.from).await?;
+    let reading = read(command, &arguments.from, Mode::Read).await?;
     let out = Arc::clone(&command.out);
     let target = RestoreTarget {
         folder: arguments.folder.clone(),

@@ -1,8 +1,8 @@
 //! `landfall run`: go on with what is queued.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use landfall::{Destination, Engine, RunReport};
+use landfall::{Destination, Engine, ItemSummary, RunReport};
 use serde_json::json;
 
 use super::work::{self, Problem};
@@ -41,6 +41,7 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
     };
     let abandoning = engine.counts().await.during("cannot read the journal")?.abandoning;
     let active = engine.items(Some("active".to_owned()), usize::MAX >> 1).await.during("cannot read the journal")?;
+    let elsewhere = elsewhere(&active, wanted.as_deref());
     let mut reports: Vec<RunReport> = Vec::new();
     let mut problems: Vec<Problem> = Vec::new();
     for destination in engine.destinations().await.during("cannot read the journal")? {
@@ -54,7 +55,27 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
         }
         problems.extend(work::blocked(&engine, &destination.location).await?);
     }
-    Ok(finish(command, &tally, &reports, &problems))
+    Ok(finish(command, &tally, &reports, &problems, &elsewhere))
+}
+
+/// How many files wait for which destination that is not worked on.
+fn elsewhere(active: &[ItemSummary], wanted: Option<&str>) -> BTreeMap<String, u64> {
+    let mut elsewhere = BTreeMap::new();
+    let Some(wanted) = wanted else { return elsewhere };
+    for item in active.iter().filter(|item| item.destination != wanted) {
+        *elsewhere.entry(item.destination.clone()).or_default() += 1;
+    }
+    elsewhere
+}
+
+fn say_elsewhere(command: &Command, elsewhere: &BTreeMap<String, u64>) {
+    for (location, count) in elsewhere {
+        let place = Place::of_location(location, &command.home.default_vault);
+        let place = place.map_or_else(|| human::text(location), |place| place.to_string());
+        let verb = if *count == 1 { "waits" } else { "wait" };
+        let files = human::count(*count, "file");
+        command.out.note(&format!("{files} {verb} for {place}; `landfall run` without `--to` sends all that waits"));
+    }
 }
 
 async fn one(
@@ -76,7 +97,13 @@ async fn one(
     work::work(command, engine, &session, tally, arguments.limits.budget, Some(command.patience)).await
 }
 
-fn finish(command: &Command, tally: &Tally, reports: &[RunReport], problems: &[Problem]) -> Exit {
+fn finish(
+    command: &Command,
+    tally: &Tally,
+    reports: &[RunReport],
+    problems: &[Problem],
+    elsewhere: &BTreeMap<String, u64>,
+) -> Exit {
     let counts = tally.finish();
     let took = command.took();
     // One that could not end says how the whole ended.
@@ -92,6 +119,10 @@ fn finish(command: &Command, tally: &Tally, reports: &[RunReport], problems: &[P
         "queued": 0,
         "end": "drained",
         "why": null,
+        "elsewhere": elsewhere
+            .iter()
+            .map(|(destination, queued)| json!({ "destination": destination, "queued": queued }))
+            .collect::<Vec<_>>(),
     }));
     if let Some(report) = report {
         document.extend(work::end_json(report));
@@ -103,6 +134,7 @@ fn finish(command: &Command, tally: &Tally, reports: &[RunReport], problems: &[P
     if let Some(report) = report {
         work::say_end(command, report);
     }
+    say_elsewhere(command, elsewhere);
     work::say_problems(command, problems);
     work::exit(command, report, problems)
 }

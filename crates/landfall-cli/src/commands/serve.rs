@@ -6,7 +6,13 @@ use landfall_server::ServerConfig;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{command::Command, destination::open_server_with, exit::Exit, failed::Failed, output::fields};
+use crate::{
+    command::Command,
+    destination::{Mode, open_to_serve},
+    exit::Exit,
+    failed::Failed,
+    output::fields,
+};
 
 /// Carries out `landfall server`: serves until it is asked to stop.
 pub(crate) async fn serve(
@@ -18,14 +24,14 @@ pub(crate) async fn serve(
     let folder = vault.unwrap_or_else(|| command.home.default_vault.clone());
     let mut config = ServerConfig::new(&folder);
     config.grant_ttl = grant_ttl.unwrap_or(config.grant_ttl);
-    let server = open_server_with(command, config).await?;
+    let (server, is_new) = open_to_serve(command, config, Mode::Make).await?;
     let cannot = |error: std::io::Error| {
         Failed::new("bad-config", format!("cannot listen on {listen}"), error.to_string())
             .hint("choose another address with `--listen ADDR`; port 0 takes a free one")
     };
     let listener = TcpListener::bind(listen).await.map_err(cannot)?;
     let url = format!("http://{}", listener.local_addr().map_err(cannot)?);
-    let mut document = fields(json!({ "url": url, "vault": folder.display().to_string() }));
+    let mut document = fields(json!({ "url": url, "vault": folder.display().to_string(), "new_vault": is_new }));
     command.out.line(&format!("listening on {url}"));
     if command.out.format() == crate::output::Format::JsonLines {
         command.out.event("listening", document);

@@ -58,6 +58,10 @@ fn say(command: &Command, counts: &Counts, items: &[ItemSummary]) {
     command.out.line(&format!(
         "{queued} queued ({left} left): {working} being worked on, {waiting} waiting; {paused} paused, {blocked} blocked, {done} done"
     ));
+    if !items.is_empty() {
+        let (state, phase, sent) = ("state", "phase", "sent");
+        command.out.line(&format!("{:>8}  {state:<8} {phase:<8} {sent:<18}  place", "item"));
+    }
     for item in items {
         let (place, size) = (human::path(&place_of(item)), human::size(item.bytes_total));
         let percent = (item.bytes_sent * 100).checked_div(item.bytes_total).unwrap_or(0);

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use landfall::{Engine, ItemSummary, RunEnd, RunOptions, RunReport, Session, Settings, recipes::vault::learn};
+use landfall::{
+    Engine, ItemSummary, RunEnd, RunOptions, RunReport, Session, Settings,
+    recipes::vault::{SkippedFile, learn},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -182,6 +185,15 @@ pub(crate) fn skipped_json<'s>(skipped: impl Iterator<Item = (&'s [u8], &'s str)
         Value::Object(one)
     };
     skipped.map(each).collect()
+}
+
+/// One event per skipped file.
+pub(crate) fn skipped_events(command: &Command, skipped: &[SkippedFile]) {
+    for skipped in skipped {
+        let mut fields = fields(json!({ "code": skipped.code }));
+        human::put_path(&mut fields, "place", &skipped.place);
+        command.out.event("skipped", fields);
+    }
 }
 
 /// `[{path, code, message, remedy}]`.

@@ -92,3 +92,37 @@ fn a_vanished_source_is_blocked_until_it_is_back() {
     assert_eq!(retry.exits(0).json()["retried"], 1);
     assert_eq!(world.run(["run", "--json"]).exits(0).json()["uploaded"], 1);
 }
+
+#[test]
+fn a_run_for_one_destination_tells_what_waits_for_others() {
+    let world = queued(3);
+    let mut unlock = world.landfall();
+    unlock.args(["unlock", "--to", "other", "--new-vault", "--remember"]);
+    let unlock = unlock.env("LANDFALL_PASSWORD", crate::world::PASSWORD).output().unwrap();
+    crate::world::Done(unlock).exits(0);
+    let run = world.run(["run", "--once", "--to", "other", "--json"]);
+    let waiting = serde_json::json!([{ "destination": "default", "queued": 3 }]);
+    assert_eq!(run.exits(0).json()["elsewhere"], waiting);
+    let vault = world.path("home-vault");
+    let told = format!("3 files wait for {}; `landfall run` without `--to` sends", vault.display());
+    assert!(run.stderr().contains(&told), "{}", run.stderr());
+    let run = world.run(["run", "--json"]);
+    assert_eq!(run.exits(0).json()["elsewhere"], serde_json::json!([]));
+}
+
+#[test]
+fn numbers_of_items_and_of_contents_are_told_apart() {
+    let world = queued(2);
+    let status = world.run(["status"]);
+    assert!(status.exits(0).stdout().lines().nth(1).unwrap().starts_with("    item  state"), "{}", status.stdout());
+    world.run(["run"]).exits(0);
+    let listed = world.run(["ls"]);
+    assert!(listed.exits(0).stdout().starts_with(" content       size  taken"), "{}", listed.stdout());
+    let missing = world.run(["show", "4242"]);
+    assert!(missing.exits(2).stderr().contains("numbers of `landfall ls` are contents, for `restore`"));
+    for arguments in [&["rm", "4242", "--json"][..], &["restore", "out", "4242", "--json"]] {
+        let missing = world.run(arguments);
+        assert_eq!(missing.exits(2).json()["error"]["code"], "no-such-content");
+        assert!(missing.stderr().contains("hint: `landfall ls` lists the contents"), "{}", missing.stderr());
+    }
+}

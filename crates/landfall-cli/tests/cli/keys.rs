@@ -57,3 +57,22 @@ fn a_vault_that_is_not_there_is_not_made_by_looking_for_it() {
     assert_eq!(missing.exits(2).json()["error"]["code"], "no-such-vault");
     assert!(!world.path("nowhere").exists() && !world.path("home").exists());
 }
+
+#[test]
+fn a_mistyped_vault_is_not_made_by_unlocking_it() {
+    let world = World::unlocked();
+    let unlock = |arguments: &[&str]| {
+        let unlock = world.landfall().args(arguments).env("LANDFALL_PASSWORD", PASSWORD).output().unwrap();
+        Done(unlock)
+    };
+    let refused = unlock(&["unlock", "--to", "nowhere", "--json"]);
+    assert_eq!(refused.exits(2).json()["error"]["code"], "no-such-vault");
+    assert!(refused.stderr().contains("hint: check the path; `landfall backup"), "{}", refused.stderr());
+    assert!(!world.path("nowhere").exists());
+    let elsewhere = world.landfall().args(["unlock"]).env("LANDFALL_TO", world.path("nowhere")).output().unwrap();
+    assert_eq!(Done(elsewhere).exits(2).stdout(), "");
+    assert!(!world.path("nowhere").exists());
+    unlock(&["unlock", "--to", "nowhere", "--new-vault"]).exits(0);
+    assert!(world.path("nowhere/server.db").exists());
+    unlock(&["unlock", "--to", "nowhere"]).exits(0);
+}

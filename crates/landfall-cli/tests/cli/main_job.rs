@@ -137,6 +137,37 @@ fn a_dry_run_and_filters_tell_what_would_be_taken_and_touch_nothing() {
 }
 
 #[test]
+fn a_dry_run_names_each_file_and_why_it_would_be_skipped() {
+    let world = World::empty();
+    world.put_pictures(0..1);
+    world.put("notes.txt", b"no picture");
+    world.put("cache/x.png", &png(9, 24, 16));
+    let dry = |more: &[&str]| world.run([&["backup", "Pictures", "--dry-run", "--exclude", "cache"], more].concat());
+    let people = dry(&[]);
+    let lines: Vec<Vec<&str>> =
+        people.exits(0).stdout().lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(lines[0].starts_with(&["take"]) && lines[0].ends_with(&["Pictures/p0.png"]), "{lines:?}");
+    assert_eq!(lines[1], ["skip", "not-media", "Pictures/notes.txt"]);
+    assert_eq!(lines[2], ["skip", "filtered", "Pictures/cache/x.png"]);
+    let document = dry(&["--json"]).exits(0).json();
+    assert_eq!(document["files"][0]["path"], "Pictures/p0.png");
+    assert_eq!(document["files"][0]["kind"], "png");
+    assert_eq!(document["skipped"][1], serde_json::json!({ "path": "Pictures/cache/x.png", "code": "filtered" }));
+    let events = dry(&["--json-lines"]);
+    let events: Vec<serde_json::Value> =
+        events.exits(0).stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<(&str, Option<&str>)> =
+        events.iter().map(|event| (event["type"].as_str().unwrap(), event["place"].as_str())).collect();
+    let expected = [
+        ("would-take", Some("Pictures/p0.png")),
+        ("skipped", Some("Pictures/notes.txt")),
+        ("skipped", Some("Pictures/cache/x.png")),
+        ("summary", None),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn our_own_folders_are_never_backed_up() {
     let world = World::unlocked();
     world.put_pictures(0..1);

@@ -91,6 +91,12 @@ fn settings_come_from_the_environment_before_the_file() {
     let shown = Done(shown.unwrap());
     assert!(shown.exits(0).stdout().contains("transfers = 5  # LANDFALL_TRANSFERS\n"), "{}", shown.stdout());
     world.run(["config", "set", "colour", "red"]).exits(2);
+    world.run(["config", "set", "videos", "1"]).exits(0);
+    assert_eq!(world.run(["config", "unset", "transfers", "--json"]).exits(0).json()["was_set"], true);
+    assert_eq!(world.run(["config", "get", "transfers"]).exits(0).stdout(), "4\n");
+    assert_eq!(world.run(["config", "get", "videos"]).exits(0).stdout(), "1\n");
+    assert_eq!(world.run(["config", "unset", "transfers", "--json"]).exits(0).json()["was_set"], false);
+    world.run(["config", "unset", "colour"]).exits(2);
     fs::write(world.path("home/config.toml"), "transfers = [").unwrap();
     assert_eq!(world.run(["status", "--json"]).exits(8).json()["error"]["code"], "bad-config");
 }
@@ -105,6 +111,56 @@ fn the_doctor_tells_of_a_kept_key() {
         .iter()
         .map(|check| (check["name"].as_str().unwrap(), check["verdict"].as_str().unwrap()))
         .collect();
-    assert_eq!(verdicts[1..], [("keys", "warn"), ("journal", "ok")]);
+    assert_eq!(verdicts[1..], [("keys", "warn"), ("journal", "ok"), ("settings", "ok"), ("vault", "ok")]);
     assert!(checks[1]["remedy"].as_str().unwrap().contains("landfall lock"));
+}
+
+/// What the doctor says of one thing: the verdict, and everything else.
+fn diagnosis(world: &World, name: &str, code: i32) -> (String, String) {
+    let checks = world.run(["doctor", "--json"]).exits(code).json()["checks"].clone();
+    let check = checks.as_array().unwrap().iter().find(|check| check["name"] == name).unwrap().clone();
+    (check["verdict"].as_str().unwrap().to_owned(), format!("{} {}", check["message"], check["remedy"]))
+}
+
+#[test]
+fn the_doctor_tells_of_settings_that_cannot_be_used_and_they_can_be_taken_out() {
+    let world = World::unlocked();
+    let write = |text: &str| fs::write(world.path("home/config.toml"), text).unwrap();
+    for (text, told) in [
+        ("colour = 1", "there is no setting `colour`"),
+        ("transfers = 0", "1 to 64 is possible"),
+        ("patience = \"long\"", "cannot use `patience`"),
+        ("to = \"vault\"", "`vault` is a relative path"),
+        ("to = \"ftp://host\"", "cannot use `to`"),
+        ("transfers = [", "cannot read `"),
+    ] {
+        write(text);
+        let (verdict, said) = diagnosis(&world, "settings", 3);
+        assert!(verdict == "fail" && said.contains(told), "{text}: {verdict} {said}");
+    }
+    // A file that cannot be read is not written over.
+    world.run(["config", "unset", "transfers"]).exits(8);
+    assert_eq!(fs::read_to_string(world.path("home/config.toml")).unwrap(), "transfers = [");
+    write("colour = 1\nvideos = 1\n");
+    world.run(["config", "unset", "colour"]).exits(0);
+    assert_eq!(fs::read_to_string(world.path("home/config.toml")).unwrap(), "videos = 1\n");
+    assert_eq!(diagnosis(&world, "settings", 0).0, "ok");
+}
+
+#[test]
+fn the_doctor_tells_whether_the_vault_is_there() {
+    let world = World::unlocked();
+    assert_eq!(diagnosis(&world, "vault", 0).0, "ok");
+    fs::rename(world.path("home-vault"), world.path("elsewhere")).unwrap();
+    let (verdict, said) = diagnosis(&world, "vault", 3);
+    assert!(verdict == "fail" && said.contains("the vault of earlier backups is not there"), "{said}");
+    world.run(["config", "set", "to", "mistyped"]).exits(0);
+    let (verdict, said) = diagnosis(&world, "vault", 0);
+    assert!(verdict == "warn" && said.contains("there is no vault at"), "{said}");
+    assert!(!world.path("mistyped").exists());
+    world.run(["config", "set", "to", "elsewhere"]).exits(0);
+    assert_eq!(diagnosis(&world, "vault", 0).0, "ok");
+    world.run(["config", "set", "to", "http://127.0.0.1:1"]).exits(0);
+    let (verdict, said) = diagnosis(&world, "vault", 3);
+    assert!(verdict == "fail" && said.contains("cannot reach the vault at http://127.0.0.1:1"), "{said}");
 }

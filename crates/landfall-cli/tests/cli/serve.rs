@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    path::PathBuf,
     process::{Child, Stdio},
 };
 
@@ -28,15 +29,8 @@ fn a_device_logs_in_backs_up_and_restores_over_the_network() {
     assert_eq!(list.exits(0).json()["accounts"][0]["name"], "alice");
     world.run(["server", "account", "add", "alice", "--vault", "served"]).exits(2);
 
-    let mut server = world.landfall();
-    server
-        .args(["server", "--vault", "served", "--listen", "127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut server = Server(server.spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let url = line.trim().strip_prefix("listening on ").unwrap();
+    let (_server, said, _) = serve(&world, &["--vault", "served"]);
+    let url = said[0].strip_prefix("listening on ").unwrap();
 
     let stranger = world.landfall().args(["backup", "Pictures", "--to", url, "--json"]).output().unwrap();
     assert_eq!(Done(stranger).exits(4).json()["error"]["code"], "unauthorized");
@@ -68,4 +62,60 @@ fn an_absent_server_is_not_an_error_of_ours() {
     away.args(["backup", "Pictures", "--to", "http://127.0.0.1:1", "--patience", "0s", "--json"]);
     let away = Done(away.env("LANDFALL_TOKEN", "some").output().unwrap());
     assert_eq!(away.exits(5).json()["error"]["code"], "offline");
+}
+
+#[test]
+fn a_vault_that_serving_makes_is_told_and_one_that_is_looked_for_is_not_made() {
+    let world = World::empty();
+    let missing = world.run(["server", "account", "ls", "--vault", "served", "--json"]);
+    assert_eq!(missing.exits(2).json()["error"]["code"], "no-such-vault");
+    assert!(!world.path("served").exists());
+
+    let (_server, listening, errors) = serve(&world, &["--vault", "served", "--json-lines"]);
+    let events: Vec<serde_json::Value> = listening.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events[0]["message"].as_str().unwrap().starts_with("there was no vault at `"), "{events:?}");
+    assert_eq!(events[1]["type"], "listening");
+    assert_eq!(events[1]["new_vault"], true);
+    let errors = fs::read_to_string(errors).unwrap();
+    assert!(errors.contains("a new, empty one was made") && errors.contains("hint: "), "{errors}");
+
+    let added = world.run(["server", "account", "add", "alice", "--vault", "served", "--json"]);
+    assert_eq!(added.exits(0).json()["new_vault"], false);
+    assert_eq!(added.stderr().lines().count(), 1, "{}", added.stderr());
+    let added = world.run(["server", "account", "add", "alice", "--vault", "mistyped", "--json"]);
+    assert_eq!(added.exits(0).json()["new_vault"], true);
+    assert!(added.stderr().contains("a new, empty one was made"), "{}", added.stderr());
+}
+
+#[test]
+fn an_account_with_contents_is_removed_only_if_they_may_go() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.run(["backup", "Pictures"]).exits(0);
+    let rm = |more: &[&str]| world.run([&["server", "account", "rm", "owner", "--vault", "home-vault"], more].concat());
+    let refused = rm(&["--json"]);
+    let message = refused.exits(2).json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.ends_with("the account `owner` has 2 contents in this vault"), "{message}");
+    assert!(refused.stderr().contains("hint: nothing was removed; `--delete-contents`"), "{}", refused.stderr());
+    world.run(["restore", "out"]).exits(0);
+    assert_eq!(rm(&["--delete-contents", "--json"]).exits(0).json()["contents"], 2);
+    assert!(crate::world::tree(&world.path("home-vault/blobs")).is_empty());
+    rm(&["--delete-contents"]).exits(2);
+}
+
+/// A server that listens: what it said up to then, and where its errors are.
+fn serve(world: &World, arguments: &[&str]) -> (Server, Vec<String>, PathBuf) {
+    let errors = world.path("server.stderr");
+    let mut server = world.landfall();
+    server.args([&["server", "--listen", "127.0.0.1:0"], arguments].concat());
+    server.stdout(Stdio::piped()).stderr(fs::File::create(&errors).unwrap());
+    let mut server = Server(server.spawn().unwrap());
+    let mut said = Vec::new();
+    for line in BufReader::new(server.0.stdout.take().unwrap()).lines() {
+        said.push(line.unwrap());
+        if said.last().unwrap().contains("listening") {
+            break;
+        }
+    }
+    (server, said, errors)
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{World, assert_same, copy, tree};
+use crate::world::{Done, PASSWORD, World, assert_same, copy, set_modified, tree};
 
 #[test]
 fn a_vault_that_is_gone_is_missed_also_when_nothing_is_new() {
@@ -26,6 +26,46 @@ fn a_vault_that_is_gone_is_missed_also_when_nothing_is_new() {
     world.run(["backup", "Pictures"]).exits(0);
     world.run(["restore", "out"]).exits(0);
     assert_same(&world.pictures(), &world.path("out/Pictures"));
+}
+
+#[test]
+fn what_is_new_while_the_vault_is_gone_is_taken_in_charge_and_sent_when_it_is_back() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.run(["backup", "Pictures"]).exits(0);
+    fs::rename(world.path("home-vault"), world.path("elsewhere")).unwrap();
+    world.put_pictures(2..5);
+    let queued = || world.run(["status", "--json"]).exits(0).json()["counts"]["queued"].as_u64().unwrap();
+    for _ in 0..2 {
+        let away = world.run(["backup", "Pictures", "--json"]);
+        assert_eq!(away.exits(5).json()["error"]["code"], "vault-missing");
+        assert_eq!(away.json()["error"]["queued"], 3);
+        assert!(away.stderr().contains("; 3 files wait for it\n"), "{}", away.stderr());
+        assert!(away.stderr().contains("`landfall run` sends what waits"), "{}", away.stderr());
+        assert_eq!(queued(), 3);
+    }
+    // A folder that is new here is named with the key that this home keeps.
+    fs::create_dir(world.path("More")).unwrap();
+    fs::write(world.path("More/m.png"), landfall_images::fixture::png(77, 24, 16)).unwrap();
+    set_modified(&world.path("More/m.png"), 1_234_567_890_000_000_000);
+    world.run(["backup", "More"]).exits(5);
+    assert_eq!(queued(), 4);
+    // Without any key, what is below a known folder is taken, and nothing of an unknown one.
+    world.run(["lock"]).exits(0);
+    world.put_pictures(5..6);
+    fs::create_dir(world.path("Unknown")).unwrap();
+    fs::copy(world.path("More/m.png"), world.path("Unknown/u.png")).unwrap();
+    let locked = world.run(["backup", "Pictures", "Unknown", "--json"]);
+    assert_eq!(locked.exits(5).json()["error"]["queued"], 5);
+    assert!(locked.stderr().contains("nothing of it was taken in charge"), "{}", locked.stderr());
+
+    fs::rename(world.path("elsewhere"), world.path("home-vault")).unwrap();
+    let run = world.landfall().args(["run", "--json"]).env("LANDFALL_PASSWORD", PASSWORD).output().unwrap();
+    assert_eq!(Done(run).exits(0).json()["uploaded"], 5);
+    let restore = world.landfall().args(["restore", "out"]).env("LANDFALL_PASSWORD", PASSWORD).output().unwrap();
+    Done(restore).exits(0);
+    assert_same(&world.pictures(), &world.path("out/Pictures"));
+    assert_same(&world.path("More"), &world.path("out/More"));
 }
 
 #[test]

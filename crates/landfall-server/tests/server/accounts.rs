@@ -1,8 +1,8 @@
-use axum::http::Method;
-use landfall_protocol::{AccountInfo, Base64, ErrorCode, KeyAttributes, route};
+use axum::http::{Method, StatusCode};
+use landfall_protocol::{AccountInfo, Base64, ErrorCode, FileRecord, KeyAttributes, route};
 use landfall_server::AccountError;
 
-use crate::world::{Client, World, keys};
+use crate::world::{Client, World, content, keys};
 
 #[tokio::test]
 async fn a_fresh_vault_has_one_account_and_opening_it_is_the_authority() {
@@ -90,4 +90,29 @@ async fn keys_of_other_sizes_are_refused() {
         let answer = client.json(Method::PUT, route::KEYS, &keys, &[("if-none-match", "*")]).await;
         answer.refused(400, ErrorCode::Invalid);
     }
+}
+
+#[tokio::test]
+async fn an_account_goes_with_its_contents_only_if_told_so() {
+    let world = World::new();
+    let server = world.open().await;
+    let (anna, berta) = (server.account_add("anna").await.unwrap(), server.account_add("berta").await.unwrap());
+    let (anna, berta) =
+        (Client::with_token(&server, anna.token.as_str()), Client::with_token(&server, berta.token.as_str()));
+    anna.add_file(&content(9000), Some(1)).await;
+    let kept = berta.add_file(&content(9000), Some(1)).await;
+    let files = world.files("blobs").len();
+    let refused = server.account_remove("anna", false).await.unwrap_err();
+    assert!(matches!(refused, AccountError::HasContents { contents: 1, .. }), "{refused}");
+    assert_eq!(world.files("blobs").len(), files);
+    assert_eq!(anna.get(route::ACCOUNT).await.status, StatusCode::OK);
+
+    assert_eq!(server.account_remove("anna", true).await.unwrap(), 1);
+    anna.get(route::ACCOUNT).await.refused(401, ErrorCode::Unauthorized);
+    assert_eq!(world.files("blobs").len(), files / 2);
+    assert_eq!(berta.get(&route::file(kept.id)).await.json::<FileRecord>(), kept);
+    assert_eq!(world.audit(), Vec::<String>::new());
+    assert!(matches!(server.account_remove("anna", true).await, Err(AccountError::NotFound(_))));
+    server.account_add("carla").await.unwrap();
+    assert_eq!(server.account_remove("carla", false).await.unwrap(), 0);
 }

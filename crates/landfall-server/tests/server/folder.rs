@@ -1,7 +1,12 @@
-use landfall_protocol::{Diff, FileRecord, KeyAttributes, UploadStatus, route};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use landfall_protocol::{Diff, ErrorCode, FileRecord, KeyAttributes, UploadStatus, route};
 use landfall_server::{OpenError, Server, ServerConfig};
 
-use crate::world::{Client, World, content, keys};
+use crate::world::{Client, World, content, files_below, keys};
 
 /// The token in the golden vault.
 const GOLDEN_TOKEN: &str = "golden-token";
@@ -34,6 +39,47 @@ async fn only_the_owner_may_look_into_a_vault() {
 }
 
 #[tokio::test]
+async fn a_vault_that_is_only_read_shows_everything_and_is_not_touched() {
+    let world = World::new();
+    let writing = world.client().await;
+    let bytes = content(9000);
+    let file = writing.add_file(&bytes, Some(1)).await;
+    // As after a kill: what was committed last is only in the log.
+    let killed = world.folder.path().join("killed");
+    copy(&world.vault(), &killed);
+    drop(writing);
+    for (vault, has_log) in [(world.vault(), false), (killed, true)] {
+        assert_eq!(vault.join("server.db-wal").exists(), has_log);
+        let before = everything(&vault);
+        let server = world.open_with(|config| {
+            config.vault = vault.clone();
+            config.read_only = true;
+        });
+        let client = Client::embedded(&server.await).await;
+        assert_eq!(client.get(&route::file(file.id)).await.json::<FileRecord>(), file);
+        let url = client.get(&route::download(file.id)).await;
+        let request = axum::http::Request::builder().uri(url.header("location"));
+        assert_eq!(client.send(request.body(axum::body::Body::empty()).unwrap()).await.body, bytes);
+        let refused = client.post(route::COLLECTIONS, &crate::world::new_collection(b"x")).await;
+        refused.refused(400, ErrorCode::Invalid);
+        drop(client);
+        assert_eq!(everything(&vault), before);
+    }
+}
+
+fn everything(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    files_below(folder).into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    for path in files_below(from) {
+        let target = to.join(path.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(path, target).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_newer_schema_is_refused_and_left_alone() {
     let world = World::new();
     let client = world.client().await;
@@ -41,7 +87,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     database.pragma_update(None, "user_version", 99).unwrap();
     assert!(matches!(refusal(&world).await, OpenError::NewerSchema { found: 99, .. }));
     let answer = client.post(route::COLLECTIONS, &crate::world::new_collection(b"x")).await;
-    answer.refused(503, landfall_protocol::ErrorCode::Unavailable);
+    answer.refused(503, ErrorCode::Unavailable);
     assert_eq!(answer.header("retry-after"), "1");
 }
 
@@ -94,7 +140,7 @@ async fn the_golden_vault_of_schema_1_opens() {
 #[tokio::test]
 #[ignore = "writes the golden file, if there is none; a released one is never written again"]
 async fn write_golden_vault() {
-    let golden = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/schema-1.db"));
+    let golden = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/schema-1.db"));
     if golden.exists() {
         return;
     }

@@ -61,13 +61,13 @@ fn entry(open: &OpenRecord) -> Entry {
 /// Takes contents out of the vault. What is already gone is no error. Returns once the vault has done it.
 ///
 /// # Errors
-/// [`Error::Invalid`] if there is no such content; nothing was removed then.
+/// [`Error::NoSuchContent`] if there is no such content; nothing was removed then.
 pub async fn remove(engine: &Engine, session: &Session, ids: &[i64]) -> Result<(), Error> {
     let remote = &session.inner.remote;
     let mut items = Vec::new();
     for id in ids {
         let record = remote.patiently(|| remote.file(*id)).await?;
-        let record = record.ok_or_else(|| Error::Invalid(format!("the vault has no content {id}")))?;
+        let record = record.ok_or_else(|| Error::NoSuchContent(*id))?;
         items.push(TrashItem { file_id: *id, collection_id: record.file.collection_id });
     }
     let what = TrashRequest { items };

@@ -26,6 +26,6 @@ pub use self::{
     index::learn,
     listing::{Entry, list, remove},
     restore::{RestoreOptions, RestoreReport, RestoreTarget, restore},
-    scan::{ScanOptions, ScanProblem, ScanReport, SkippedFile, scan},
+    scan::{FoundFile, ScanOptions, ScanProblem, ScanReport, SkippedFile, scan, scan_offline},
     verify::{VerifyReport, verify},
 };

@@ -182,7 +182,7 @@ async fn collect(
     })
     .await?;
     match missing.first() {
-        Some(id) => Err(Error::Invalid(format!("the vault has no content {id}"))),
+        Some(id) => Err(Error::NoSuchContent(*id)),
         None => Ok(places),
     }
 }

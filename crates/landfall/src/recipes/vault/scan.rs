@@ -8,6 +8,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use landfall_core::Class;
+use landfall_crypto::{MasterKey, TagKey};
 use landfall_env::{DirEntry, FileKind, FileStatus};
 use landfall_images::{MediaClass, sniff};
 use landfall_store::{DestinationId, Offer, OfferOutcome, Root, RootId, SourceIdentity};
@@ -17,6 +18,7 @@ use crate::{
     Engine, Error, Session,
     engine::Inner,
     prepare::HEAD_BYTES,
+    session::{root_tag, tag_key},
     source::{below, bytes_of, identity_of},
     sources::{Disk, DiskFiles},
 };
@@ -53,10 +55,23 @@ pub struct ScanReport {
     pub queued: u64,
     /// Bytes of the files taken in charge.
     pub bytes: u64,
+    /// The files that would be taken, of a [`ScanOptions::dry_run`]; otherwise they are in the journal.
+    pub files: Vec<FoundFile>,
     /// Files not taken, with the reason.
     pub skipped: Vec<SkippedFile>,
     /// Files and folders that could not be looked at.
     pub problems: Vec<ScanProblem>,
+}
+
+/// A file that would be taken.
+#[derive(Debug, Clone)]
+pub struct FoundFile {
+    /// Its place: the root's name and the segments below it, joined by `/`.
+    pub place: Vec<u8>,
+    /// What it is: the name of a kind of media, `sidecar`, `other`, or `unknown` if it cannot be read.
+    pub kind: String,
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// A file that was not taken.
@@ -95,25 +110,64 @@ pub async fn scan(
     roots: &[PathBuf],
     options: &ScanOptions,
 ) -> Result<ScanReport, Error> {
+    let means = session.map_or(Means::Look, |session| Means::Take(session.inner.tags.clone()));
+    scan_by(engine, means, destination, roots, options).await
+}
+
+/// Scans while the vault is out of reach, and takes in charge what is new or has changed; a later run sends it. Nothing is
+/// asked of the vault, so what others have brought to it meanwhile is found out then.
+///
+/// A root that was backed up before needs no key; any other needs the vault's master key.
+///
+/// # Errors
+/// As [`scan`]; [`Error::Locked`] if a root is new and there is no key: nothing is taken of that one and of those after it.
+pub async fn scan_offline(
+    engine: &Engine,
+    master: Option<&MasterKey>,
+    destination: DestinationId,
+    roots: &[PathBuf],
+    options: &ScanOptions,
+) -> Result<ScanReport, Error> {
+    let means = master.map_or(Means::TakeKnown, |master| Means::Take(tag_key(master)));
+    scan_by(engine, means, destination, roots, options).await
+}
+
+async fn scan_by(
+    engine: &Engine,
+    means: Means,
+    destination: DestinationId,
+    roots: &[PathBuf],
+    options: &ScanOptions,
+) -> Result<ScanReport, Error> {
     let mut scan = Scan {
         engine: Arc::clone(&engine.inner),
         options: options.clone(),
-        look_only: options.dry_run || session.is_none(),
+        means: if options.dry_run { Means::Look } else { means },
         report: ScanReport::default(),
         batch: Vec::new(),
     };
     for path in roots {
-        let root = scan.root(session, destination, path).await?;
+        let root = scan.root(destination, path).await?;
         scan.walk(&root, path).await?;
         scan.flush(&root).await?;
     }
     Ok(scan.report)
 }
 
+/// What a scan may do.
+enum Means {
+    /// Nothing but look.
+    Look,
+    /// Take in charge what is below roots that are known.
+    TakeKnown,
+    /// Take in charge, naming new roots with this key.
+    Take(TagKey),
+}
+
 struct Scan {
     engine: Arc<Inner>,
     options: ScanOptions,
-    look_only: bool,
+    means: Means,
     report: ScanReport,
     batch: Vec<Found>,
 }
@@ -134,19 +188,22 @@ struct Folder {
 }
 
 impl Scan {
-    async fn root(&self, session: Option<&Session>, destination: DestinationId, path: &Path) -> Result<Root, Error> {
+    async fn root(&self, destination: DestinationId, path: &Path) -> Result<Root, Error> {
         let bytes = bytes_of(path.as_os_str());
         let name = path.file_name().map_or_else(|| b"root".to_vec(), bytes_of);
-        let (Some(session), false) = (session, self.options.dry_run) else {
-            let known = self.engine.journal.read({
-                let bytes = bytes.clone();
-                move |tx| tx.find_root(destination, &bytes)
-            });
-            let unknown = Root { id: RootId(0), destination, path: bytes, name, tag: Vec::new() };
-            return Ok(known.await?.unwrap_or(unknown));
-        };
-        let tag = session.root_tag(&self.engine.settings.device, &bytes);
-        Ok(self.engine.journal.write(move |tx| tx.root_at(destination, &bytes, &name, &tag)).await?)
+        if let Means::Take(tags) = &self.means {
+            let tag = root_tag(tags, &self.engine.settings.device, &bytes);
+            return Ok(self.engine.journal.write(move |tx| tx.root_at(destination, &bytes, &name, &tag)).await?);
+        }
+        let known = self.engine.journal.read({
+            let bytes = bytes.clone();
+            move |tx| tx.find_root(destination, &bytes)
+        });
+        match (known.await?, &self.means) {
+            (Some(known), _) => Ok(known),
+            (None, Means::TakeKnown) => Err(Error::Locked),
+            (None, _) => Ok(Root { id: RootId(0), destination, path: bytes, name, tag: Vec::new() }),
+        }
     }
 
     async fn walk(&mut self, root: &Root, path: &Path) -> Result<(), Error> {
@@ -327,9 +384,17 @@ impl Scan {
                 }
             }
         }
-        if self.look_only {
+        if matches!(self.means, Means::Look) {
             self.report.taken += offers.len() as u64;
             self.report.bytes += offers.iter().map(|offer| offer.identity.size as u64).sum::<u64>();
+            if self.options.dry_run {
+                let found = |offer: Offer| FoundFile {
+                    place: place(root, &offer.path),
+                    kind: offer.kind,
+                    bytes: offer.identity.size as u64,
+                };
+                self.report.files.extend(offers.into_iter().map(found));
+            }
             return Ok(());
         }
         let (target, now) = (root.clone(), self.engine.now());
