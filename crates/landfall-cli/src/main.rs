@@ -18,6 +18,7 @@ mod home;
 mod human;
 mod keystore;
 mod output;
+mod root;
 mod secret;
 mod signals;
 mod tally;

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -27,6 +27,7 @@ use crate::{
     filter::{Filter, filter},
     human,
     output::fields,
+    root::{Root, roots},
     tally::Tally,
 };
 
@@ -38,7 +39,7 @@ pub(crate) async fn backup(mut command: Command, arguments: Backup) -> Result<Ex
     command.takes_new_vault = arguments.new_vault;
     let place = place_of(&command, arguments.to.to.as_deref())?;
     let plan = Plan {
-        roots: roots(&arguments.paths)?,
+        roots: roots(&arguments.paths, &command.env)?,
         filter: filter(&arguments.include, &arguments.exclude)?,
         ours: ours(&command, &place),
         place,
@@ -54,7 +55,7 @@ pub(crate) async fn backup(mut command: Command, arguments: Backup) -> Result<Ex
 /// What a backup is of, and where it goes.
 pub(super) struct Plan {
     pub(super) arguments: Backup,
-    roots: Vec<PathBuf>,
+    roots: Vec<Root>,
     pub(super) place: Place,
     pub(super) filter: Option<Filter>,
     /// Our own folders, which are never backed up.
@@ -244,21 +245,21 @@ impl Plan {
                 filter: self.filter_below(root),
                 dry_run: self.arguments.dry_run,
             };
-            let root_alone = std::slice::from_ref(root);
+            let root_alone = std::slice::from_ref(&root.path);
             let found = match means {
                 Means::Look => scan(engine, None, destination, root_alone, &options).await,
                 Means::Take(session) => scan(engine, Some(session), destination, root_alone, &options).await,
                 Means::TakeOffline(master) => {
                     match scan_offline(engine, master, destination, root_alone, &options).await {
                         Err(Error::Locked) => {
-                            all.problems.push(offline::untaken(root));
+                            all.problems.push(offline::untaken(&root.path));
                             continue;
                         }
                         other => other,
                     }
                 }
             };
-            let found = found.during(&format!("cannot look at `{}`", root.display()))?;
+            let found = found.during(&format!("cannot look at `{}`", root.path.display()))?;
             all.scanned += found.scanned;
             all.unchanged += found.unchanged;
             all.taken += found.taken;
@@ -272,15 +273,15 @@ impl Plan {
     }
 
     /// The person's filter, less our own folders inside this root.
-    fn filter_below(&self, root: &Path) -> Option<Filter> {
-        let real = root.canonicalize().ok()?;
+    fn filter_below(&self, root: &Root) -> Option<Filter> {
+        let Some(real) = &root.real else { return self.filter.clone() };
         let below =
-            |ours: &PathBuf| ours.strip_prefix(&real).ok().map(|rest| rest.as_os_str().as_encoded_bytes().to_vec());
+            |ours: &PathBuf| ours.strip_prefix(real).ok().map(|rest| rest.as_os_str().as_encoded_bytes().to_vec());
         let ours: Vec<Vec<u8>> = self.ours.iter().filter_map(below).filter(|rest| !rest.is_empty()).collect();
         if ours.is_empty() {
             return self.filter.clone();
         }
-        let (name, filter) = (root.file_name().map_or(4, OsStr::len), self.filter.clone());
+        let (name, filter) = (root.path.file_name().map_or(4, OsStr::len), self.filter.clone());
         Some(Arc::new(move |place: &[u8]| {
             let rest = place.get(name + 1..).unwrap_or_default();
             let is_ours =
@@ -292,9 +293,9 @@ impl Plan {
     /// A backup of the vault into itself would never end.
     fn refuse_ourselves(&self) -> Result<(), Failed> {
         for root in &self.roots {
-            let Ok(real) = root.canonicalize() else { continue };
+            let Some(real) = &root.real else { continue };
             if let Some(own) = self.ours.iter().find(|own| real.starts_with(own)) {
-                let what = format!("cannot back up `{}`", root.display());
+                let what = format!("cannot back up `{}`", root.path.display());
                 return Err(Failed::usage(what, format!("it is part of `{}`, which is landfall's own", own.display())));
             }
         }
@@ -302,8 +303,8 @@ impl Plan {
     }
 
     fn warn_of_the_disk(&self, command: &Command) {
-        let real: Vec<PathBuf> = self.roots.iter().filter_map(|root| root.canonicalize().ok()).collect();
-        for own in self.ours.iter().filter(|own| real.iter().any(|root| own.starts_with(root))) {
+        let is_below = |own: &Path, root: &Root| root.real.as_ref().is_some_and(|root| own.starts_with(root));
+        for own in self.ours.iter().filter(|own| self.roots.iter().any(|root| is_below(own, root))) {
             command.out.note(&format!("`{}` is landfall's own and is left out", own.display()));
         }
         let Some(folder) = self.place.folder() else { return };
@@ -312,7 +313,7 @@ impl Plan {
             command.env.files.status(there).ok().map(|status| status.identity.device)
         };
         let vault = device(folder);
-        if vault.is_some() && real.iter().any(|root| device(root) == vault) {
+        if vault.is_some() && self.roots.iter().any(|root| root.device == vault) {
             command.out.warn(
                 &format!("the vault at `{}` is on the same disk as what is backed up", folder.display()),
                 Some("`--to DIR` chooses another disk, `--to URL` a server"),
@@ -328,29 +329,4 @@ fn ours(command: &Command, place: &Place) -> Vec<PathBuf> {
     ours.sort();
     ours.dedup();
     ours
-}
-
-/// Absolute paths, whose last segment is kept as it was given: it names what is restored.
-fn roots(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failed> {
-    let mut roots = Vec::new();
-    for path in paths {
-        let cannot = |error: std::io::Error| {
-            let code = if error.kind() == std::io::ErrorKind::NotFound { "not-found" } else { "not-permitted" };
-            Failed::new(code, format!("cannot back up `{}`", path.display()), error.to_string())
-                .hint("check that the path exists and may be used; nothing was taken")
-        };
-        std::fs::metadata(path).map_err(cannot)?;
-        let named = matches!(path.components().next_back(), Some(Component::Normal(_)));
-        let root = match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) if named => {
-                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                parent.canonicalize().map_err(cannot)?.join(name)
-            }
-            _ => path.canonicalize().map_err(cannot)?,
-        };
-        if !roots.contains(&root) {
-            roots.push(root);
-        }
-    }
-    Ok(roots)
 }

@@ -44,6 +44,7 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
     let elsewhere = elsewhere(&active, wanted.as_deref());
     let mut reports: Vec<RunReport> = Vec::new();
     let mut problems: Vec<Problem> = Vec::new();
+    let mut unreached: Vec<(String, Failed)> = Vec::new();
     for destination in engine.destinations().await.during("cannot read the journal")? {
         if wanted.as_ref().is_some_and(|wanted| *wanted != destination.location) {
             continue;
@@ -51,11 +52,31 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
         let has_work = active.iter().any(|item| item.destination == destination.location);
         // Whose uploads are to be deleted is not told; asking a vault that was reached before is cheap.
         if has_work || (abandoning > 0 && destination.vault.is_some()) {
-            reports.push(one(command, arguments, &engine, &destination, &tally).await?);
+            match one(command, arguments, &engine, &destination, &tally).await {
+                Ok(report) => reports.push(report),
+                Err(failed) if failed.is_damage || command.signals.exit().is_some() => return Err(failed),
+                // One that cannot be reached keeps none of the others.
+                Err(failed) => unreached.push((destination.location.clone(), failed)),
+            }
         }
         problems.extend(work::blocked(&engine, &destination.location).await?);
     }
-    Ok(finish(command, &tally, &reports, &problems, &elsewhere))
+    if reports.is_empty() && !unreached.is_empty() {
+        return Err(unreached.remove(0).1);
+    }
+    problems.extend(unreached.iter().map(|(location, failed)| unreached_problem(command, location, failed)));
+    let exit = finish(command, &tally, &reports, &problems, &elsewhere);
+    Ok(unreached.first().map_or(exit, |(_, failed)| failed.exit))
+}
+
+fn unreached_problem(command: &Command, location: &str, failed: &Failed) -> Problem {
+    let place = Place::of_location(location, &command.home.default_vault);
+    Problem {
+        place: place.map_or_else(|| location.to_owned(), |place| place.to_string()).into_bytes(),
+        code: failed.code.clone(),
+        message: failed.message(),
+        remedy: failed.hint.clone().unwrap_or_default(),
+    }
 }
 
 /// How many files wait for which destination that is not worked on.

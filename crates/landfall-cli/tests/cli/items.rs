@@ -111,6 +111,31 @@ fn a_run_for_one_destination_tells_what_waits_for_others() {
 }
 
 #[test]
+fn a_destination_that_is_gone_keeps_none_of_the_others() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    let other = |arguments: &[&str]| {
+        let mut command = world.landfall();
+        command.args(arguments).env("LANDFALL_PASSWORD", crate::world::PASSWORD);
+        crate::world::Done(command.output().unwrap())
+    };
+    other(&["backup", "Pictures", "--to", "other"]).exits(0);
+    world.run(["backup", "Pictures"]).exits(0);
+    std::fs::rename(world.path("home-vault"), world.path("elsewhere")).unwrap();
+    world.put_pictures(2..3);
+    world.run(["backup", "Pictures"]).exits(5);
+    std::fs::rename(world.path("other"), world.path("other-away")).unwrap();
+    other(&["backup", "Pictures", "--to", "other"]).exits(5);
+    std::fs::rename(world.path("elsewhere"), world.path("home-vault")).unwrap();
+    let run = other(&["run", "--once", "--json"]);
+    let summary = run.exits(5).json();
+    assert_eq!(summary["uploaded"], 1, "what waits for the one that is there is sent");
+    assert_eq!(summary["problems"][0]["code"], "vault-missing");
+    std::fs::rename(world.path("other-away"), world.path("other")).unwrap();
+    assert_eq!(other(&["run", "--json"]).exits(0).json()["uploaded"], 1);
+}
+
+#[test]
 fn numbers_of_items_and_of_contents_are_told_apart() {
     let world = queued(2);
     let status = world.run(["status"]);
