@@ -154,7 +154,8 @@ pub(crate) async fn open(
     if mode != Mode::Make && !facts.has_keys {
         return Err(failed(&format!("cannot open the vault at {place}"), &Error::NoKeys));
     }
-    if keys.is_none() && !command.secrets.is_explicit() {
+    // A kept key is of an account that has keys: where none are, the account was removed, and a password makes new ones.
+    if keys.is_none() && facts.has_keys && !command.secrets.is_explicit() {
         keys = command.keystore().get(&facts.name)?.map(|master| UnlockedKeys { master, created: None });
     }
     let keys = match keys {

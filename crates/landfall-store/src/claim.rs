@@ -41,7 +41,8 @@ const OUTLOOK: &str = "SELECT
                                  AND waits = 'nothing' AND worker IS NULL)
             OR ?5 AND EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'video' AND state = 'active'
                                  AND waits = 'nothing' AND worker IS NULL),
-        EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'),
+        EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
+                   AND waits <> 'unlock' AND waits <> 'token'),
         EXISTS (SELECT 1 FROM object WHERE destination = ?1 AND state = 'abandoning')";
 const WAITS_FOR_SECRETS: &str = "SELECT
         EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'

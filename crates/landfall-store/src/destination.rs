@@ -131,7 +131,7 @@ impl Tx<'_> {
         self.connection.execute("DELETE FROM collection WHERE destination = ?1", [id.0])?;
         self.connection.execute(
             "UPDATE place SET size = NULL, device = NULL, inode = NULL, modified_ns = NULL, changed_ns = NULL, digest = NULL
-              WHERE root IN (SELECT id FROM root WHERE destination = ?1)",
+              WHERE skipped IS NULL AND root IN (SELECT id FROM root WHERE destination = ?1)",
             [id.0],
         )?;
         self.connection.execute(

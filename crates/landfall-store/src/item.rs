@@ -323,7 +323,7 @@ impl Tx<'_> {
         self.note(lease.item, "source-changed", Some(why), now)
     }
 
-    fn reset_to_prepare(&self, id: ItemId) -> Result<(), StoreError> {
+    pub(crate) fn reset_to_prepare(&self, id: ItemId) -> Result<(), StoreError> {
         self.abandon_objects_of(id)?;
         self.drop_content_of(id)?;
         self.wake_followers(id)?;

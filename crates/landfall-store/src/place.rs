@@ -75,8 +75,15 @@ impl Tx<'_> {
         name: &[u8],
         tag: &[u8],
     ) -> Result<Root, StoreError> {
-        if let Some(known) = self.find_root(destination, path)? {
-            return Ok(known);
+        match self.find_root(destination, path)? {
+            Some(known) if known.tag == tag => return Ok(known),
+            Some(known) => {
+                // Another vault, or another name of this device: what is below has not been there under this tag.
+                self.connection.prepare_cached("UPDATE root SET tag = ?2 WHERE id = ?1")?.execute((known.id.0, tag))?;
+                self.unsettle_places(known.id)?;
+                return Ok(Root { tag: tag.to_vec(), ..known });
+            }
+            None => {}
         }
         self.connection
             .prepare_cached("INSERT INTO root (destination, path, name, tag) VALUES (?1, ?2, ?3, ?4)")?
@@ -121,6 +128,10 @@ impl Tx<'_> {
         match self.look(root.id, &offer.path, &offer.identity)? {
             OfferOutcome::Retried(item) => {
                 self.retry(item, now)?;
+                if self.item(item)?.identity.is_some_and(|prepared| prepared != offer.identity) {
+                    // Nothing of what was prepared is in the file any more.
+                    self.reset_to_prepare(item)?;
+                }
                 Ok(OfferOutcome::Retried(item))
             }
             OfferOutcome::Unchanged if !offer.joins => Ok(OfferOutcome::Unchanged),
@@ -193,15 +204,32 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Every place below a root is offered again by the next scan, but for those that were not taken for what they are.
+    fn unsettle_places(&self, root: RootId) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "UPDATE place SET size = NULL, device = NULL, inode = NULL, modified_ns = NULL, changed_ns = NULL, digest = NULL
+                  WHERE root = ?1 AND skipped IS NULL",
+            )?
+            .execute([root.0])?;
+        Ok(())
+    }
+
     /// The version that the item which sees to a place gives it, or that the last one gave it.
     pub fn version_of_place(&self, item: ItemId) -> Result<i64, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT version FROM place WHERE item = ?1")?;
         Ok(statement.query_row([item.0], |row| row.get(0)).optional()?.unwrap_or(0))
     }
 
-    /// From now on these items give their places at least these versions.
-    pub fn give_versions(&self, versions: &[(ItemId, i64)]) -> Result<(), StoreError> {
-        versions.iter().try_for_each(|(item, version)| self.raise_version(*item, *version))
+    /// From now on these items give their places at least these versions. Returns those that still see to a place.
+    pub fn give_versions(&self, versions: &[(ItemId, i64)]) -> Result<BTreeSet<ItemId>, StoreError> {
+        let mut holders = BTreeSet::new();
+        for (item, version) in versions {
+            if self.raise_version(*item, *version)? {
+                holders.insert(*item);
+            }
+        }
+        Ok(holders)
     }
 
     /// Whether each of these items gives its place at least this version.
@@ -214,11 +242,11 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    pub(crate) fn raise_version(&self, item: ItemId, version: i64) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached("UPDATE place SET version = max(version, ?2) WHERE item = ?1")?
-            .execute((item.0, version))?;
-        Ok(())
+    /// `false` if the item sees to no place any more.
+    pub(crate) fn raise_version(&self, item: ItemId, version: i64) -> Result<bool, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("UPDATE place SET version = max(version, ?2) WHERE item = ?1")?;
+        Ok(statement.execute((item.0, version))? > 0)
     }
 
     /// The item gives its place a version of its own.

@@ -6,8 +6,8 @@ mod bench;
 use std::time::Duration;
 
 use bench::{Bench, NOW, identity, offer, prepared};
-use landfall_core::{BlockReason, ClassLimits, Code, ObjectState, PartNumber, State, Timestamp, Waits};
-use landfall_store::{OfferOutcome, PreparedOutcome, SeenPlace, StoreError};
+use landfall_core::{BlockReason, ClassLimits, Code, ObjectState, PartNumber, PublishState, State, Timestamp, Waits};
+use landfall_store::{OfferOutcome, PreparedOutcome, SeenPlace, StoreError, Tx};
 
 #[tokio::test]
 async fn a_file_offered_twice_is_one_item() {
@@ -231,6 +231,63 @@ async fn an_item_cancelled_while_it_may_be_registered_leaves_the_next_a_higher_v
     let second = bench.claim("w", 1).await.remove(0);
     let given = bench.journal.read(move |tx| tx.version_of_place(second.item)).await.unwrap();
     assert_eq!(given, 1, "what the cancelled one gave the place is known, though no record is");
+}
+
+#[tokio::test]
+async fn another_vault_is_noted_also_where_a_file_was_not_taken() {
+    let bench = Bench::new().await;
+    let (root, destination) = (bench.root.clone(), bench.destination);
+    let skipped = move |tx: &Tx<'_>| tx.skip_place(root.id, b"notes.txt", &identity(5), "not-media");
+    bench.journal.write(skipped).await.unwrap();
+    bench.offer("a.jpg", 7).await;
+    let lease = bench.claim("w", 1).await.remove(0);
+    bench.prepare(&lease, 7).await;
+    bench.finish(&lease, 1).await;
+    bench.journal.write(move |tx| tx.forget_vault(destination, "another")).await.unwrap();
+    assert!(matches!(bench.offer("a.jpg", 7).await, OfferOutcome::New(Some(_))), "it is offered to the new one");
+    let root = bench.root.id;
+    let looked = bench.journal.read(move |tx| tx.look(root, b"notes.txt", &identity(5))).await.unwrap();
+    assert!(matches!(looked, OfferOutcome::Skipped), "it is still what it was");
+}
+
+#[tokio::test]
+async fn a_blocked_item_whose_file_changed_is_prepared_anew() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    let lease = bench.claim("w", 1).await.remove(0);
+    bench.prepare(&lease, 7).await;
+    let (id, held) = (lease.item, lease.clone());
+    let reason = BlockReason { code: Code::TooManyAttempts, message: "no".to_owned() };
+    bench
+        .journal
+        .write(move |tx| {
+            tx.frozen(&held, b"{}", 1, NOW)?;
+            tx.block(&held, &reason, NOW)
+        })
+        .await
+        .unwrap();
+    assert!(matches!(bench.offer("a.jpg", 7).await, OfferOutcome::Retried(_)));
+    assert_eq!(bench.item(id).await.publish, PublishState::Frozen, "the same bytes need not be read again");
+    let again = bench.claim("w", 1).await.remove(0);
+    let reason = BlockReason { code: Code::TooManyAttempts, message: "no".to_owned() };
+    bench.journal.write(move |tx| tx.block(&again, &reason, NOW)).await.unwrap();
+    assert!(matches!(bench.offer("a.jpg", 8).await, OfferOutcome::Retried(_)));
+    let item = bench.item(id).await;
+    assert_eq!((item.publish, item.body), (PublishState::Nothing, None), "what is frozen is not in the file any more");
+}
+
+#[tokio::test]
+async fn a_root_under_another_vaults_key_offers_its_places_again() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    let lease = bench.claim("w", 1).await.remove(0);
+    bench.prepare(&lease, 7).await;
+    bench.finish(&lease, 1).await;
+    assert!(matches!(bench.offer("a.jpg", 7).await, OfferOutcome::Unchanged));
+    let (root, destination) = (bench.root.clone(), bench.destination);
+    let at = move |tx: &Tx<'_>| tx.root_at(destination, &root.path, &root.name, &[9; 8]);
+    assert_eq!(bench.journal.write(at).await.unwrap().tag, [9; 8]);
+    assert!(matches!(bench.offer("a.jpg", 7).await, OfferOutcome::New(Some(_))));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use landfall_core::{BlockReason, Code, Failure, GATHERED_FROM, ItemId, Remedy, Waits, link_waits};
+use landfall_core::{BlockReason, Code, Failure, GATHERED_FROM, Remedy, Waits, link_waits};
 use landfall_protocol::{MagicUpdate, MagicUpdates};
 use landfall_store::{Item, Root, SeenPlace, StoreError};
 use landfall_transport::vault::answer::MagicUpdated;
@@ -54,8 +54,7 @@ impl Drive {
             }
             gathered = self.gather(present, record).await?;
         }
-        let versions = gathered.iter().map(|one| (one.item.id, one.place.version));
-        self.give_versions(versions.chain([(self.lease.item, place.version)]).collect()).await?;
+        self.give_versions(&place, &mut gathered).await?;
         let own = Addition { root: &present.root, place: &place, album: &present.item.album };
         let others = gathered.iter().map(|one| Addition { root: &one.root, place: &one.place, album: &one.item.album });
         let fits = self.add_places(present, record, std::iter::once(own).chain(others).collect()).await?;
@@ -67,12 +66,21 @@ impl Drive {
         self.linked(present, place, gathered, left_out).await
     }
 
-    /// Notes what places are given before the vault is told, so that whatever comes after is higher.
-    async fn give_versions(&self, versions: Vec<(ItemId, i64)>) -> Result<(), Halt> {
+    /// Notes which versions places are given before the vault is told, so that whatever comes after is higher. Items that
+    /// somebody took back meanwhile are left out.
+    async fn give_versions(&mut self, place: &SeenPlace, gathered: &mut Vec<Gathered>) -> Result<(), Halt> {
+        let versions = gathered.iter().map(|one| (one.item.id, one.place.version));
+        let versions: Vec<_> = versions.chain([(self.lease.item, place.version)]).collect();
         let asked = versions.clone();
-        if !self.engine.journal.read(move |tx| tx.gives_versions(&asked)).await? {
-            self.engine.journal.write(move |tx| tx.give_versions(&versions)).await?;
+        if self.engine.journal.read(move |tx| tx.gives_versions(&asked)).await? {
+            return Ok(());
         }
+        let holders = self.write(move |tx, lease, now| {
+            tx.hold(lease, now)?;
+            tx.give_versions(&versions)
+        });
+        let holders = holders.await?;
+        gathered.retain(|one| holders.contains(&one.item.id));
         Ok(())
     }
 

@@ -61,8 +61,7 @@ impl Drive {
                 return Err(Failure::new(Remedy::NewRevision, Code::NoSuchUpload, why).into());
             }
             Ok(Registered::Done(record)) => record.id,
-            // An older state of this journal registered it: the record is ours.
-            Ok(Registered::ContentExists(record)) if record.file.file.object_key == sent.file.object_key => record.id,
+            // Also if an older state of this journal registered it, with another version of its place.
             Ok(Registered::ContentExists(record)) => {
                 let winner = record.id;
                 return self.write(move |tx, lease, now| tx.link_to(lease, winner, now)).await;
@@ -171,11 +170,17 @@ impl Drive {
 /// See [`Drive::place_to_add`].
 pub(crate) fn place_to_add(tx: &Tx<'_>, item: &Item, tag: &[u8]) -> Result<Result<SeenPlace, SeenPlace>, StoreError> {
     let modified_ns = item.identity.unwrap_or_default().modified_ns;
+    let given = tx.version_of_place(item.id)?;
     let newest = match tx.newest_at(item.destination, tag, &item.path)? {
-        Some((id, place)) if Some(id) == item.record && place.modified_ns == modified_ns => return Ok(Err(place)),
+        // Unless an item before this one was to give the place a version that may have arrived; this one's own is one more.
+        Some((id, place))
+            if Some(id) == item.record && place.modified_ns == modified_ns && given <= place.version + 1 =>
+        {
+            return Ok(Err(place));
+        }
         newest => newest.map_or(0, |(_, place)| place.version),
     };
-    Ok(Ok(place_with(item, tag, tx.version_of_place(item.id)?.max(newest + 1))))
+    Ok(Ok(place_with(item, tag, given.max(newest + 1))))
 }
 
 fn place_with(item: &Item, tag: &[u8], version: i64) -> SeenPlace {

@@ -243,7 +243,17 @@ impl Engine {
             Some(stored) if !is_older && known.vault.as_ref() == Some(&account.vault) => stored,
             _ => self.note_vault(id, &account, is_older.then_some(known.cursor), &keys.master).await?,
         };
-        let journal_key = unwrap_key(&keys.master, &unpack(&stored)?).map_err(|_| Error::WrongPassword)?;
+        let journal_key = match unwrap_key(&keys.master, &unpack(&stored)?) {
+            Ok(key) => key,
+            // The account was removed and made anew: nothing that was sealed for the old one can be opened any more.
+            Err(_) if is_of(&keys.master, &remote.keys().await?.ok_or(Error::NoKeys)?)? => {
+                let name = account.vault.clone();
+                self.inner.journal.write(move |tx| tx.forget_vault(id, &name)).await?;
+                let stored = self.note_vault(id, &account, None, &keys.master).await?;
+                unwrap_key(&keys.master, &unpack(&stored)?).map_err(|_| Error::WrongPassword)?
+            }
+            Err(_) => return Err(Error::WrongPassword),
+        };
         let tags = tag_key(&keys.master);
         let session = Session {
             inner: Arc::new(SessionInner {
@@ -382,6 +392,13 @@ async fn open_keys(env: &Env, attributes: &KeyAttributes, secret: Secret) -> Res
         }
     };
     Ok(UnlockedKeys { master, created: None })
+}
+
+/// Whether an account's keys are of this master key.
+fn is_of(master: &MasterKey, attributes: &KeyAttributes) -> Result<bool, Error> {
+    let recovery =
+        wrapped(&attributes.recovery_key_encrypted_with_master_key, &attributes.recovery_key_decryption_nonce)?;
+    Ok(unwrap_key::<RecoveryKey>(master, &recovery).is_ok())
 }
 
 pub(crate) fn wrapped(ciphertext: &Base64, nonce: &Base64) -> Result<WrappedKey, Error> {

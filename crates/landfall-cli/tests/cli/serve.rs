@@ -103,6 +103,27 @@ fn an_account_with_contents_is_removed_only_if_they_may_go() {
     rm(&["--delete-contents"]).exits(2);
 }
 
+#[test]
+fn after_an_account_was_removed_new_keys_are_made_and_all_is_sent_again() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.put("notes.txt", b"not taken");
+    world.run(["backup", "Pictures"]).exits(0);
+    world.run(["server", "account", "rm", "owner", "--vault", "home-vault", "--delete-contents"]).exits(0);
+    // The kept key is of an account that is gone: nothing sealed with it could ever be opened by a password.
+    world.run(["backup", "Pictures"]).exits(4);
+    let with_password = |arguments: &[&str]| {
+        let mut command = world.landfall();
+        command.args(arguments).env("LANDFALL_PASSWORD", crate::world::PASSWORD);
+        crate::world::Done(command.output().unwrap())
+    };
+    let backup = with_password(&["backup", "Pictures", "--json"]);
+    assert_eq!(backup.exits(0).json()["uploaded"], 2);
+    let home = world.path("another-home");
+    with_password(&["--home", home.to_str().unwrap(), "restore", "out", "--from", "home-vault"]).exits(0);
+    assert!(world.path("out/Pictures/p1.png").exists());
+}
+
 /// A server that listens: what it said up to then, and where its errors are.
 fn serve(world: &World, arguments: &[&str]) -> (Server, Vec<String>, PathBuf) {
     let errors = world.path("server.stderr");

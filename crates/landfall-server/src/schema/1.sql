@@ -8,7 +8,8 @@ CREATE TABLE vault (
 ) STRICT;
 
 CREATE TABLE account (
-    id            INTEGER PRIMARY KEY CHECK (id > 0),
+    -- The number of a removed account is never given to another.
+    id            INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id > 0),
     name          TEXT    NOT NULL UNIQUE CHECK (name <> ''),
     -- The last `updation_time` given out in this account. Only rises.
     updation_time INTEGER NOT NULL DEFAULT 0 CHECK (updation_time >= 0),
