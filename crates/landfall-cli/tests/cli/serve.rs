@@ -114,8 +114,8 @@ fn after_an_account_was_removed_new_keys_are_made_and_all_is_sent_again() {
     world.run(["backup", "Pictures"]).exits(4);
     let with_password = |arguments: &[&str]| {
         let mut command = world.landfall();
-        command.args(arguments).env("LANDFALL_PASSWORD", crate::world::PASSWORD);
-        crate::world::Done(command.output().unwrap())
+        command.args(arguments).env("LANDFALL_PASSWORD", PASSWORD);
+        Done(command.output().unwrap())
     };
     let backup = with_password(&["backup", "Pictures", "--json"]);
     assert_eq!(backup.exits(0).json()["uploaded"], 2);
