@@ -68,7 +68,7 @@ pub struct ScanReport {
 pub struct FoundFile {
     /// Its place: the root's name and the segments below it, joined by `/`.
     pub place: Vec<u8>,
-    /// What it is: the name of a kind of media, `sidecar`, `other`, or `unknown` if it cannot be read.
+    /// What it is: the name of a kind of media, `sidecar`, `other`, or `unknown` if reading it fails.
     pub kind: String,
     /// Its length.
     pub bytes: u64,
@@ -369,6 +369,8 @@ impl Scan {
         let mut skips = Vec::new();
         for (found, verdict) in judged {
             match verdict {
+                // Not even whether it is wanted can be told: the next scan looks again.
+                Verdict::Stalled(error) => self.problem(root, &found.relative, &error),
                 Verdict::Take { class, kind } => offers.push(Offer {
                     priority: -found.identity.modified_ns.div_euclid(1_000_000_000),
                     path: found.relative,
@@ -441,6 +443,7 @@ impl Scan {
 enum Verdict {
     Take { class: Class, kind: &'static str },
     Skip(&'static str),
+    Stalled(io::Error),
 }
 
 /// Looks at the first bytes of a file.
@@ -465,6 +468,7 @@ fn judge(files: &DiskFiles, found: &Found, all: bool) -> Verdict {
             None if all => Verdict::Take { class: Class::Photo, kind: "other" },
             None => Verdict::Skip("not-media"),
         },
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Verdict::Stalled(error),
         // Taken in charge all the same: the item then says what is wrong with it, and nothing is left out in silence.
         Err(_) => Verdict::Take { class: Class::Photo, kind: "unknown" },
     }
