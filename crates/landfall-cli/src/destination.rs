@@ -436,6 +436,10 @@ async fn open_server(command: &Command, config: ServerConfig) -> Result<Server, 
             OpenError::ReadOnly { .. } => ("vault-read-only", "make the folder writable for this user"),
             OpenError::DiskFull { .. } => ("vault-full", "free space on the vault's disk, then run the command again"),
             OpenError::Busy { .. } => ("vault-busy", "run the command again"),
+            OpenError::InUse { .. } => (
+                "vault-busy",
+                "run the command again when nothing is written to the vault, or where it can be written to",
+            ),
             _ => ("internal", "check that the folder exists and may be used"),
         };
         Failed::new(code, format!("cannot open the vault at `{}`", folder.display()), causes(&error)).hint(hint)

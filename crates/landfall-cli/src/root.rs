@@ -4,10 +4,11 @@ use std::{
     io,
     path::{Component, Path, PathBuf},
     sync::mpsc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use landfall::Env;
+use landfall_env::Clock;
 
 use crate::failed::Failed;
 
@@ -33,16 +34,17 @@ pub(crate) struct Root {
 pub(crate) fn roots(paths: &[PathBuf], env: &Env) -> Result<Vec<Root>, Failed> {
     let files = env.files.clone();
     let device = move |path: &Path| files.status(path).ok().map(|status| status.identity.device);
-    roots_by(paths, SILENCE, move |path| look(path, &device))
+    roots_by(paths, env.clock.as_ref(), SILENCE, move |path| look(path, &device))
 }
 
 /// Each path on a thread of its own, since a call into a disk that hangs cannot be taken back.
 fn roots_by(
     paths: &[PathBuf],
+    clock: &dyn Clock,
     within: Duration,
     look: impl Fn(&Path) -> io::Result<Root> + Clone + Send + 'static,
 ) -> Result<Vec<Root>, Failed> {
-    let until = Instant::now() + within;
+    let until = clock.monotonic() + within;
     let looks = paths.iter().map(|path| {
         let (send, receive) = mpsc::channel();
         let (look, path) = (look.clone(), path.clone());
@@ -52,7 +54,7 @@ fn roots_by(
     let looks: Vec<mpsc::Receiver<io::Result<Root>>> = looks.collect();
     let mut roots = Vec::new();
     for (path, look) in paths.iter().zip(looks) {
-        let seen = look.recv_timeout(until.saturating_duration_since(Instant::now()));
+        let seen = look.recv_timeout(until.saturating_sub(clock.monotonic()));
         let seen = seen.unwrap_or_else(|_| Ok(Root { path: std::path::absolute(path)?, real: None, device: None }));
         let root = seen.map_err(|error| {
             let code = if error.kind() == io::ErrorKind::NotFound { "not-found" } else { "not-permitted" };
@@ -88,7 +90,7 @@ mod tests {
     fn a_path_on_a_disk_that_hangs_is_left_to_the_scan_and_keeps_no_other() {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let paths = [PathBuf::from("/dead/mount/photos"), folder.path().to_owned()];
-        let roots = roots_by(&paths, Duration::from_millis(200), |path| {
+        let roots = roots_by(&paths, Env::real().clock.as_ref(), Duration::from_millis(200), |path| {
             if path.starts_with("/dead") {
                 std::thread::park();
             }
@@ -101,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_path_that_does_not_exist_is_refused() {
-        let failed = roots_by(&["/no/such/folder".into()], SILENCE, |path| look(path, &|_| None));
+        let failed =
+            roots_by(&["/no/such/folder".into()], Env::real().clock.as_ref(), SILENCE, |path| look(path, &|_| None));
         assert_eq!(failed.expect_err("nothing is there").code, "not-found");
     }
 }

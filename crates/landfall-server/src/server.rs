@@ -91,6 +91,13 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// Another process wrote to the vault, which is only read here, whenever it was copied for
+    /// [`ServerConfig::busy_wait_max`]. Wait until that one is done, or read the vault where it may be written to.
+    #[error("the vault at {path} is in use and changes while it is read: try again when nothing is written to it")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file system refused.
     #[error("failed to open the vault at {path}")]
     Io {
@@ -143,7 +150,9 @@ impl Server {
             match blocking.run(move || open_now(config, env)).await {
                 // Not everything SQLite does while opening waits for others by itself: two that switch a new database
                 // to WAL at once, or one that closes it as another opens it, answer "busy" at once.
-                Err(OpenError::Busy { .. }) if clock.monotonic().saturating_sub(start) < patience => {
+                Err(OpenError::Busy { .. } | OpenError::InUse { .. })
+                    if clock.monotonic().saturating_sub(start) < patience =>
+                {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(error) => return Err(error),

@@ -413,6 +413,8 @@ fn new_revision() -> Failure {
 fn gone_is_new(failure: Failure) -> Failure {
     match failure.code {
         Code::SourceStalled => failure,
+        // It was not even asked.
+        _ if failure.remedy == Remedy::Retry => failure,
         _ => Failure { remedy: Remedy::NewRevision, ..failure },
     }
 }

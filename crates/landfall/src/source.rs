@@ -9,7 +9,7 @@ use landfall_core::{Code, Failure, Remedy};
 use landfall_env::{FileKind, FileStatus};
 use landfall_store::{Item, Root, SourceIdentity};
 
-use crate::sources::{Disk, DiskFile, Sources};
+use crate::sources::{Disk, DiskFile, Sources, is_no_thread};
 
 /// A file referenced in place.
 pub(crate) struct Source {
@@ -70,7 +70,7 @@ impl Source {
             let status = file.status()?;
             Ok((file, status))
         });
-        let (file, status) = opened.await.map_err(|error| failure_of(&error))?;
+        let (file, status) = opened.await.and_then(|opened| opened).map_err(|error| failure_of(&error))?;
         Ok(Self { file, identity: identity_of(&status), disk })
     }
 
@@ -79,7 +79,7 @@ impl Source {
         self.identity
     }
 
-    /// Lets `work` read the file where blocking is fine, and gives the file back. Fails if the file has stalled, whatever
+    /// Lets `work` read the file where blocking is fine, and gives the file back. Fails if the file is lost, whatever
     /// `work` made of that.
     pub(crate) async fn with<T: Send + 'static>(
         self,
@@ -92,9 +92,10 @@ impl Source {
                 let result = work(&mut file);
                 (file, result)
             })
-            .await;
-        if file.is_lost() {
-            return Err(stalled("a read of it hangs"));
+            .await
+            .map_err(|error| failure_of(&error))?;
+        if let Some(failure) = file.lost() {
+            return Err(failure.clone());
         }
         Ok((Self { file, identity, disk }, result))
     }
@@ -108,17 +109,16 @@ impl Source {
     }
 }
 
-fn stalled(why: &str) -> Failure {
-    Failure::new(Remedy::Block, Code::SourceStalled, format!("the source does not answer: {why}"))
-}
-
 /// Sorts what the file system reports about a source.
 pub(crate) fn failure_of(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             Failure::new(Remedy::Block, Code::SourceVanished, "the source is not there any more")
         }
-        io::ErrorKind::TimedOut => stalled(&error.to_string()),
+        io::ErrorKind::TimedOut => {
+            Failure::new(Remedy::Block, Code::SourceStalled, format!("the source does not answer: {error}"))
+        }
+        _ if is_no_thread(error) => Failure::new(Remedy::Retry, Code::SourceUnreadable, error.to_string()),
         _ => Failure::new(Remedy::Block, Code::SourceUnreadable, format!("the source cannot be read: {error}")),
     }
 }

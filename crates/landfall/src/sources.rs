@@ -4,9 +4,11 @@
 //! [`DiskHealth`] allows. One that hangs for longer keeps its thread, and nothing else: what waited for it hears
 //! `TimedOut`, and goes on. Only the call itself is timed; neither memory nor a cipher is waited for within it.
 
+mod disk_file;
+
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
@@ -16,6 +18,8 @@ use std::{
 use landfall_core::DiskHealth;
 use landfall_env::{Apart, Blocking, DirEntry, Env, File, FileStatus, Files};
 use tokio::sync::{Semaphore, oneshot};
+
+pub(crate) use self::disk_file::DiskFile;
 
 /// Pieces of work with sources that go on at once.
 const AT_ONCE: usize = 16;
@@ -55,6 +59,9 @@ impl Disk {
     }
 }
 
+/// Starts work on a thread that nobody waits for; fails if there is none left.
+type Start = Box<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
+
 /// The disks that sources are on. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Sources {
@@ -64,7 +71,7 @@ pub(crate) struct Sources {
 struct Inner {
     files: Arc<dyn Files>,
     blocking: Blocking,
-    threads: Apart,
+    start: Start,
     at_once: Arc<Semaphore>,
     /// How long a healthy disk is waited for.
     limit: Duration,
@@ -72,38 +79,48 @@ struct Inner {
     ill: Mutex<BTreeMap<Disk, DiskHealth>>,
     /// Memory that disks read into; the buffers of chunks stay with those who wait.
     pieces: Mutex<Vec<Vec<u8>>>,
+    /// Files that nobody needs any more.
+    unclosed: Mutex<Vec<Box<dyn File>>>,
 }
 
 impl Sources {
     pub(crate) fn new(env: &Env, limit: Duration) -> Self {
+        let threads = Apart::default();
+        Self::with(env, limit, Box::new(move |work| threads.start(work)))
+    }
+
+    fn with(env: &Env, limit: Duration, start: Start) -> Self {
         let inner = Inner {
             files: Arc::clone(&env.files),
             blocking: env.blocking,
-            threads: Apart::default(),
+            start,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             limit,
             ill: Mutex::default(),
             pieces: Mutex::default(),
+            unclosed: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// Runs work that asks [`DiskFiles`] and files opened there, where it may wait for them. It ends when they do.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    ///
+    /// # Errors
+    /// If the system has no thread left for it; see [`is_no_thread`].
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         if self.inner.blocking == Blocking::Inline {
-            return work();
+            return Ok(work());
         }
         let permit = Arc::clone(&self.inner.at_once).acquire_owned().await.expect("the semaphore is never closed");
         let (done, result) = oneshot::channel();
-        let started = self.inner.threads.start(move || {
+        self.inner.start(move || {
             let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
             drop(permit);
-        });
-        match (started, result.await) {
-            (Ok(()), Ok(Ok(value))) => value,
-            (Ok(()), Ok(Err(panic))) => resume_unwind(panic),
-            (Err(error), _) => panic!("the system gives no thread to read sources with: {error}"),
-            (Ok(()), Err(_)) => unreachable!("work ends with a value or a panic"),
+        })?;
+        match result.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => unreachable!("work ends with a value or a panic"),
         }
     }
 
@@ -134,11 +151,30 @@ impl DiskFiles {
     pub(crate) fn open(&self, path: &Path) -> io::Result<DiskFile> {
         let path = path.to_owned();
         let file = self.inner.call(&self.disk, move |files| files.open(&path)).and_then(|answer| answer)?;
-        Ok(DiskFile { files: self.clone(), file: Some(file), ahead: (0, Vec::new()) })
+        Ok(DiskFile::new(self.clone(), file))
     }
 }
 
 impl Inner {
+    fn start(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        (self.start)(Box::new(work)).map_err(|error| io::Error::other(NoThread(error)))
+    }
+
+    /// Closes a file where nobody waits for it: that may hang as well.
+    fn close(self: &Arc<Self>, file: Box<dyn File>) {
+        if self.blocking == Blocking::Inline {
+            return;
+        }
+        lock(&self.unclosed).push(file);
+        let inner = Arc::clone(self);
+        // Without a thread it stays open until another one is closed.
+        let _ = self.start(move || {
+            while let Some(file) = { lock(&inner.unclosed).pop() } {
+                drop(file);
+            }
+        });
+    }
+
     /// Makes one call into a disk, and waits for it no longer than the disk deserves.
     fn call<T: Send + 'static>(
         self: &Arc<Self>,
@@ -153,12 +189,14 @@ impl Inner {
         let (inner, asked) = (Arc::clone(self), disk.clone());
         let given_up = Arc::new(Mutex::new(false));
         let late = Arc::clone(&given_up);
-        self.threads.start(move || {
+        self.start(move || {
             let value = call(inner.files.as_ref());
             let late = lock(&late);
             inner.answered(&asked, *late);
-            // Whoever has given up does not hear of it.
-            let _ = answer.send(value);
+            // Whoever has given up does not hear of it, and is not left with anything to close.
+            if !*late {
+                let _ = answer.send(value);
+            }
         })?;
         match answered.recv_timeout(patience) {
             Ok(value) => Ok(value),
@@ -198,100 +236,22 @@ fn silent(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, why)
 }
 
-/// An open file on a disk that may hang. It is gone with the first call that does.
-pub(crate) struct DiskFile {
-    files: DiskFiles,
-    file: Option<Box<dyn File>>,
-    /// Bytes that were read with others, and from where on.
-    ahead: (u64, Vec<u8>),
-}
+/// The system has no thread left.
+#[derive(Debug)]
+struct NoThread(io::Error);
 
-impl DiskFile {
-    /// Whether a call has hung, so that nothing can be read any more.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.file.is_none()
-    }
-
-    /// What is open, whatever its name is by now.
-    pub(crate) fn status(&mut self) -> io::Result<FileStatus> {
-        self.ask(|file| file.status())?
-    }
-
-    /// Reads at a position, as many bytes as there are up to the buffer's length; fewer only at the end of the file.
-    pub(crate) fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        if let (Blocking::Inline, Some(file)) = (self.files.inner.blocking, self.file.as_mut()) {
-            return file.read_at(offset, buffer);
-        }
-        let mut filled = 0;
-        while filled < buffer.len() {
-            let (at, rest) = (offset + filled as u64, &mut buffer[filled..]);
-            let (wanted, count) = if rest.len() < AHEAD_BYTES {
-                (rest.len(), self.short(at, rest)?)
-            } else {
-                let length = rest.len().min(PIECE_BYTES);
-                (length, self.piece(at, length, |piece| rest[..piece.len()].copy_from_slice(piece))?)
-            };
-            filled += count;
-            if count < wanted {
-                break;
-            }
-        }
-        Ok(filled)
-    }
-
-    /// Reads a few bytes, and those behind them for the next time.
-    fn short(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let known = |(from, ahead): &(u64, Vec<u8>)| {
-            let skip = usize::try_from(at.checked_sub(*from)?).ok()?;
-            ahead.get(skip..skip.checked_add(buffer.len())?).map(<[u8]>::to_vec)
-        };
-        if let Some(known) = known(&self.ahead) {
-            buffer.copy_from_slice(&known);
-            return Ok(buffer.len());
-        }
-        let mut ahead = Vec::new();
-        self.piece(at, AHEAD_BYTES, |piece| ahead.extend_from_slice(piece))?;
-        let count = buffer.len().min(ahead.len());
-        buffer[..count].copy_from_slice(&ahead[..count]);
-        self.ahead = (at, ahead);
-        Ok(count)
-    }
-
-    /// One read, into memory that a disk may keep when it hangs.
-    fn piece(&mut self, offset: u64, length: usize, take: impl FnOnce(&[u8])) -> io::Result<usize> {
-        let mut piece = lock(&self.files.inner.pieces).pop().unwrap_or_default();
-        piece.resize(length, 0);
-        let (piece, count) = self.ask(move |file| {
-            let count = file.read_at(offset, &mut piece);
-            (piece, count)
-        })?;
-        if let Ok(count) = &count {
-            take(&piece[..*count]);
-        }
-        lock(&self.files.inner.pieces).push(piece);
-        count
-    }
-
-    /// Makes one call. The file is on the disk's thread meanwhile, and stays there if it hangs.
-    fn ask<T: Send + 'static>(&mut self, call: impl FnOnce(&mut dyn File) -> T + Send + 'static) -> io::Result<T> {
-        let mut file = self.file.take().ok_or_else(|| silent("an earlier read of it hangs"))?;
-        let answered = self.files.inner.call(&self.files.disk, move |_| {
-            let answer = call(file.as_mut());
-            (file, answer)
-        });
-        let (file, answer) = answered?;
-        self.file = Some(file);
-        Ok(answer)
+impl fmt::Display for NoThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(why) = self;
+        write!(f, "the system gives no thread to read sources with ({why}): end other programs, or raise its limit")
     }
 }
 
-impl Drop for DiskFile {
-    fn drop(&mut self) {
-        // Closing a file may hang as well.
-        if let (Blocking::Threads, Some(file)) = (self.files.inner.blocking, self.file.take()) {
-            let _ = self.files.inner.threads.start(move || drop(file));
-        }
-    }
+impl std::error::Error for NoThread {}
+
+/// Whether it was not the disk that failed, but the system that had no thread left to ask it with.
+pub(crate) fn is_no_thread(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NoThread>())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

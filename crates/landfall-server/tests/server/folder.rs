@@ -1,6 +1,11 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use landfall_protocol::{Diff, ErrorCode, FileRecord, KeyAttributes, UploadStatus, route};
@@ -65,6 +70,63 @@ async fn a_vault_that_is_only_read_shows_everything_and_is_not_touched() {
         drop(client);
         assert_eq!(everything(&vault), before);
     }
+}
+
+#[tokio::test]
+async fn a_vault_that_is_only_read_but_in_use_is_read_as_it_was_when_it_was_opened() {
+    let world = World::new();
+    let writing = world.client().await;
+    let file = writing.add_file(&content(9000), Some(1)).await;
+    change(&world.vault().join("server.db"));
+    assert_eq!(std::fs::metadata(world.vault().join("server.db-wal")).unwrap().len(), 0);
+    let reading = Client::embedded(&world.open_with(|config| config.read_only = true).await).await;
+    for tag in 2..9 {
+        writing.add_file(&content(9000), Some(tag)).await;
+    }
+    change(&world.vault().join("server.db"));
+    assert_eq!(reading.get(&route::file(file.id)).await.json::<FileRecord>(), file);
+    let diff: Diff = reading.get(&format!("{}?since=0", route::DIFF)).await.json();
+    assert_eq!(diff.diff.len(), 1);
+}
+
+#[tokio::test]
+async fn a_vault_that_changes_while_it_is_copied_is_copied_again_and_said_to_be_in_use_if_it_never_rests() {
+    let world = World::new();
+    let writing = world.client().await;
+    let file = writing.add_file(&content(9000), Some(1)).await;
+    for (changes, opens) in [(0, true), (1, true), (usize::MAX, false)] {
+        let copies = change_when_copied(&world, changes);
+        let patience = if opens { Duration::from_secs(10) } else { Duration::ZERO };
+        let config = ServerConfig { read_only: true, busy_wait_max: patience, ..ServerConfig::new(world.vault()) };
+        match Server::open(config, world.env()).await {
+            Ok(server) => {
+                assert!(opens);
+                assert_eq!(copies.load(Ordering::SeqCst), changes + 1);
+                let client = Client::embedded(&server).await;
+                assert_eq!(client.get(&route::file(file.id)).await.json::<FileRecord>(), file);
+            }
+            Err(error) => assert!(!opens && matches!(error, OpenError::InUse { .. }), "{error:?}"),
+        }
+    }
+}
+
+/// Writes to the database, and moves everything from its log into it.
+fn change(database: &Path) {
+    let database = rusqlite::Connection::open(database).unwrap();
+    let change = "CREATE TABLE IF NOT EXISTS change (number); INSERT INTO change VALUES (7)";
+    database.execute_batch(&format!("{change}; PRAGMA wal_checkpoint(TRUNCATE)")).unwrap();
+}
+
+/// Has the database change as it is copied, so many times. Counts how often it is copied.
+fn change_when_copied(world: &World, changes: usize) -> Arc<AtomicUsize> {
+    let copies = Arc::new(AtomicUsize::new(0));
+    let (seen, database) = (Arc::clone(&copies), world.vault().join("server.db"));
+    *world.disk.on_open.lock().unwrap() = Some(Box::new(move |path: &Path| {
+        if path == database && seen.fetch_add(1, Ordering::SeqCst) < changes {
+            change(&database);
+        }
+    }));
+    copies
 }
 
 fn everything(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -133,7 +195,7 @@ async fn the_golden_vault_of_schema_1_opens() {
     let status: UploadStatus = client.get(&route::upload(&live.file.file.object_key)).await.json();
     assert_eq!((status.size, status.parts.len()), (9000, 3));
     assert_eq!(client.collection().await.id, live.file.collection_id);
-    world.clock.advance(std::time::Duration::from_secs(15 * 24 * 60 * 60));
+    world.clock.advance(Duration::from_secs(15 * 24 * 60 * 60));
     assert_eq!(server.maintain().await.unwrap().uploads_expired, 1);
 }
 

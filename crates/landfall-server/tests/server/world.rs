@@ -4,7 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -120,6 +120,9 @@ impl Clock for TestClock {
     }
 }
 
+/// Told of a file that was opened.
+pub(crate) type OnOpen = Box<dyn FnMut(&Path) + Send>;
+
 /// The real disk, which can be told that it is full.
 #[derive(Default)]
 pub(crate) struct Disk {
@@ -127,6 +130,7 @@ pub(crate) struct Disk {
     pub(crate) full_for_names: AtomicBool,
     /// Counts the operations that change something down; the one that reaches zero fails.
     pub(crate) until_failure: AtomicI64,
+    pub(crate) on_open: Mutex<Option<OnOpen>>,
 }
 
 impl Disk {
@@ -145,7 +149,11 @@ impl Disk {
 
 impl Files for Disk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        RealFiles.open(path)
+        let file = RealFiles.open(path)?;
+        if let Some(on_open) = &mut *self.on_open.lock().unwrap() {
+            on_open(path);
+        }
+        Ok(file)
     }
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
         self.change()?;

@@ -77,15 +77,31 @@ fn a_scan_goes_past_folders_and_files_that_do_not_answer() {
         hanging.hang(Call::Read, "/photos/other/late.jpg");
         let (engine, session) = held.engine(settings(&held)).await;
         let report = held.backup(&engine, &session, &ScanOptions::default()).await;
-        let stalled = |place: &str| (place.to_owned(), Code::SourceStalled);
-        assert_eq!(problems(&report), [stalled("photos/dead"), stalled("photos/other/hung.jpg")]);
-        // One that cannot be looked into is taken in charge, and reported as an item.
-        assert_eq!((report.taken, held.contents().await), (4, 3));
-        let blocked = engine.items(Some("blocked".to_owned()), 100).await.expect("the journal is read");
-        assert_eq!(blocked.len(), 1);
+        let stalled = ["photos/dead", "photos/other/hung.jpg", "photos/other/late.jpg"];
+        assert_eq!(problems(&report), stalled.map(|place| (place.to_owned(), Code::SourceStalled)));
+        assert_eq!((report.taken, held.contents().await), (3, 3));
         drop(hanging);
         let report = held.backup(&engine, &session, &ScanOptions::default()).await;
         assert_eq!((problems(&report), held.contents().await), (vec![], 6));
+    });
+}
+
+#[test]
+fn what_cannot_be_told_to_be_media_is_a_problem_and_nothing_of_it_is_taken() {
+    on_few_threads(async {
+        let hanging = Hanging::none();
+        let held = Held::empty(Blocking::Threads, |files| hanging.over(files)).await;
+        held.disk.put("/photos/notes.txt", b"no picture").expect("the disk takes it");
+        hanging.hang(Call::Read, "/photos/notes.txt");
+        let (engine, session) = held.engine(settings(&held)).await;
+        let report = held.scan(&engine, &session, &ScanOptions::default()).await;
+        assert_eq!(problems(&report), [("photos/notes.txt".to_owned(), Code::SourceStalled)]);
+        assert_eq!((report.taken, report.skipped.len()), (0, 0));
+        drop(hanging);
+        let report = held.backup(&engine, &session, &ScanOptions::default()).await;
+        let skipped = report.skipped.iter().map(|skipped| skipped.code);
+        assert_eq!((problems(&report), skipped.collect::<Vec<_>>()), (vec![], vec!["not-media"]));
+        assert_eq!(held.contents().await, 0);
     });
 }
 

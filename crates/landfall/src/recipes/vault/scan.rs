@@ -20,7 +20,7 @@ use crate::{
     prepare::HEAD_BYTES,
     session::{root_tag, tag_key},
     source::{below, bytes_of, identity_of},
-    sources::{Disk, DiskFiles},
+    sources::{Disk, DiskFiles, is_no_thread},
 };
 
 /// How many files are looked at, and committed, together.
@@ -68,7 +68,7 @@ pub struct ScanReport {
 pub struct FoundFile {
     /// Its place: the root's name and the segments below it, joined by `/`.
     pub place: Vec<u8>,
-    /// What it is: the name of a kind of media, `sidecar`, `other`, or `unknown` if it cannot be read.
+    /// What it is: the name of a kind of media, `sidecar`, `other`, or `unknown` if reading it fails.
     pub kind: String,
     /// Its length.
     pub bytes: u64,
@@ -209,13 +209,13 @@ impl Scan {
     async fn walk(&mut self, root: &Root, path: &Path) -> Result<(), Error> {
         let sources = &self.engine.sources;
         let (files, start) = (sources.on(Disk::around(path)), path.to_owned());
-        let status = match sources.run(move || files.status(&start)).await {
+        let status = match sources.run(move || files.status(&start)).await.and_then(|status| status) {
             Ok(status) => status,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::Invalid(format!("`{}` does not exist", path.display())));
             }
             // The other roots may be on disks that do answer.
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(error) if is_unanswered(&error) => {
                 self.problem(root, &[], &error);
                 return Ok(());
             }
@@ -272,7 +272,7 @@ impl Scan {
                 };
                 Ok(Folder { folders, files: files.into_iter().map(look).collect() })
             })
-            .await
+            .await?
     }
 
     async fn file(
@@ -357,17 +357,24 @@ impl Scan {
             .map(|found| {
                 let sources = &self.engine.sources;
                 let files = sources.on(Disk::of(found.identity.device, &found.path));
-                sources.run(move || {
-                    let verdict = judge(&files, &found, all);
-                    (found, verdict)
-                })
+                let relative = found.relative.clone();
+                let judged = sources.run(move || judge(&files, &found, all).map(|verdict| (found, verdict)));
+                async { judged.await.and_then(|judged| judged).map_err(|error| (relative, error)) }
             })
             .buffered(JUDGED_AT_ONCE)
-            .collect::<Vec<(Found, Verdict)>>()
+            .collect::<Vec<Result<(Found, Verdict), (Vec<u8>, io::Error)>>>()
             .await;
         let mut offers = Vec::new();
         let mut skips = Vec::new();
-        for (found, verdict) in judged {
+        for judged in judged {
+            let (found, verdict) = match judged {
+                Ok(judged) => judged,
+                // Not even whether it is wanted can be told: the next scan looks again.
+                Err((relative, error)) => {
+                    self.problem(root, &relative, &error);
+                    continue;
+                }
+            };
             match verdict {
                 Verdict::Take { class, kind } => offers.push(Offer {
                     priority: -found.identity.modified_ns.div_euclid(1_000_000_000),
@@ -443,17 +450,22 @@ enum Verdict {
     Skip(&'static str),
 }
 
+/// Whether nothing has come of asking, so that nothing is known.
+fn is_unanswered(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut || is_no_thread(error)
+}
+
 /// Looks at the first bytes of a file.
-fn judge(files: &DiskFiles, found: &Found, all: bool) -> Verdict {
+fn judge(files: &DiskFiles, found: &Found, all: bool) -> io::Result<Verdict> {
     if found.identity.size == 0 {
-        return Verdict::Skip("empty");
+        return Ok(Verdict::Skip("empty"));
     }
     if found.sidecar {
-        return Verdict::Take { class: Class::Photo, kind: "sidecar" };
+        return Ok(Verdict::Take { class: Class::Photo, kind: "sidecar" });
     }
     let mut head = [0; HEAD_BYTES];
     let read = files.open(&found.path).and_then(|mut file| file.read_at(0, &mut head));
-    match read {
+    Ok(match read {
         Ok(count) => match sniff(&head[..count]) {
             Some(kind) => {
                 let class = match kind.class() {
@@ -465,9 +477,10 @@ fn judge(files: &DiskFiles, found: &Found, all: bool) -> Verdict {
             None if all => Verdict::Take { class: Class::Photo, kind: "other" },
             None => Verdict::Skip("not-media"),
         },
+        Err(error) if is_unanswered(&error) => return Err(error),
         // Taken in charge all the same: the item then says what is wrong with it, and nothing is left out in silence.
         Err(_) => Verdict::Take { class: Class::Photo, kind: "unknown" },
-    }
+    })
 }
 
 fn place(root: &Root, relative: &[u8]) -> Vec<u8> {
