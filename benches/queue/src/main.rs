@@ -114,6 +114,7 @@ fn offer(number: i64) -> Offer {
         kind: "jpeg".to_owned(),
         album: "photos".to_owned(),
         priority: -(number * 7919 % 1_000_003),
+        joins: false,
     }
 }
 
