@@ -176,22 +176,27 @@ async fn a_slow_line_is_not_a_stalled_one() {
         }
     })
     .await;
-    let body = impatient().carry(get(&server.url)).await.unwrap().into_body();
+    // Ten times the pause between two bytes, and less than all of them together.
+    let carrier = stalled_after(Duration::from_millis(500));
+    let body = carrier.carry(get(&server.url)).await.unwrap().into_body();
     assert_eq!(body.collect().await.unwrap().to_bytes().len(), 12);
 }
 
 #[tokio::test]
 async fn a_reader_who_pauses_is_not_a_stalled_line() {
-    let server = Server::once(async |mut socket: TcpStream| {
+    let (reads_again, told) = oneshot::channel();
+    let server = Server::once(async move |mut socket: TcpStream| {
         head(&mut socket).await;
         socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf").await.unwrap();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        told.await.unwrap();
         socket.write_all(b"full").await.unwrap();
     })
     .await;
     let mut body = impatient().carry(get(&server.url)).await.unwrap().into_body();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
-    tokio::time::sleep(Duration::from_millis(450)).await;
+    // Longer than a line may be silent.
+    tokio::time::sleep(STALLED_AFTER * 2).await;
+    reads_again.send(()).unwrap();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "full");
 }
 
@@ -389,8 +394,15 @@ fn carrier() -> HttpCarrier {
 
 /// One that gives up after 240 ms.
 fn impatient() -> HttpCarrier {
+    stalled_after(STALLED_AFTER)
+}
+
+/// How long a line may be silent for an impatient carrier.
+const STALLED_AFTER: Duration = Duration::from_millis(240);
+
+fn stalled_after(silence: Duration) -> HttpCarrier {
     let mut settings = HttpSettings::default();
-    settings.stall_timeout = Duration::from_millis(240);
+    settings.stall_timeout = silence;
     HttpCarrier::new(settings)
 }
 
