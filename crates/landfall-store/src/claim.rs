@@ -24,10 +24,20 @@ pub struct Outlook {
     pub lost: Vec<ItemId>,
     /// [`Tx::claim`] would find something, after [`Tx::wake`].
     pub can_claim: bool,
+    /// The earliest moment that an item waits for.
+    pub due: Option<Timestamp>,
     /// There are items that could still go on by themselves.
     pub has_queued: bool,
     /// There are remote uploads to be deleted.
     pub has_abandoning: bool,
+}
+
+impl Outlook {
+    /// Whether it holds for as long as nothing is committed: no item's moment has come, and none is so far away that it
+    /// was written before the wall clock jumped back. (With a nearer one before it, that one's moment frees both.)
+    pub fn holds_at(&self, now: Timestamp) -> bool {
+        self.due.is_none_or(|due| due > now && due.0 <= now.0.saturating_add(WAIT_MAX_MS))
+    }
 }
 
 /// No wait is longer than this: a moment further away was written before the wall clock jumped back.
@@ -35,15 +45,17 @@ const WAIT_MAX_MS: i64 = 3_600_000;
 
 // In these, `finished_at IS NULL` lets SQLite use the index of what is unfinished.
 const OUTLOOK: &str = "SELECT
-        EXISTS (SELECT 1 FROM item WHERE waits = 'until' AND not_before <= ?2)
-            OR EXISTS (SELECT 1 FROM item WHERE waits = 'until' AND not_before > ?2 + ?3)
-            OR ?4 AND EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'photo' AND state = 'active'
-                                 AND waits = 'nothing' AND worker IS NULL)
-            OR ?5 AND EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'video' AND state = 'active'
-                                 AND waits = 'nothing' AND worker IS NULL),
+        count(*) FILTER (WHERE class = 'photo'),
+        count(*),
+        (SELECT min(not_before) FROM item WHERE waits = 'until'),
+        EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'photo' AND state = 'active' AND waits = 'nothing'
+                   AND worker IS NULL),
+        EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'video' AND state = 'active' AND waits = 'nothing'
+                   AND worker IS NULL),
         EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
                    AND waits <> 'unlock' AND waits <> 'token'),
-        EXISTS (SELECT 1 FROM object WHERE destination = ?1 AND state = 'abandoning')";
+        EXISTS (SELECT 1 FROM object WHERE destination = ?1 AND state = 'abandoning')
+   FROM item INDEXED BY item_held WHERE worker IS NOT NULL";
 const WAITS_FOR_SECRETS: &str = "SELECT
         EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
                    AND waits IN ('unlock', 'token'))";
@@ -230,18 +242,28 @@ impl Tx<'_> {
         limits: ClassLimits,
         now: Timestamp,
     ) -> Result<Outlook, StoreError> {
-        let (photos, videos) = self.held_by_class()?;
-        let room = limits.room(photos, videos);
         let mut statement = self.connection.prepare_cached(OUTLOOK)?;
-        let (can_claim, has_queued, has_abandoning) = statement
-            .query_row((destination.0, now.0, WAIT_MAX_MS, room.total > 0, room.video > 0), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?;
-        Ok(Outlook { lost: self.lost(leases)?, can_claim, has_queued, has_abandoning })
+        let outlook = statement.query_row([destination.0], |row| {
+            let (photos, held): (usize, usize) = (row.get(0)?, row.get(1)?);
+            let room = limits.room(photos, held - photos);
+            let (photo, video): (bool, bool) = (row.get(3)?, row.get(4)?);
+            Ok(Outlook {
+                lost: Vec::new(),
+                can_claim: photo && room.total > 0 || video && room.video > 0,
+                due: row.get::<_, Option<i64>>(2)?.map(Timestamp),
+                has_queued: row.get(5)?,
+                has_abandoning: row.get(6)?,
+            })
+        })?;
+        let can_claim = outlook.can_claim || !outlook.holds_at(now);
+        Ok(Outlook { lost: self.lost(leases)?, can_claim, ..outlook })
     }
 
     /// Of these leases, the items that are not held any more.
     fn lost(&self, leases: &[Lease]) -> Result<Vec<ItemId>, StoreError> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut statement = self
             .connection
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM item WHERE id = ?1 AND worker = ?2 AND generation = ?3)")?;

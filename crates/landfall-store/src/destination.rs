@@ -52,18 +52,14 @@ impl Tx<'_> {
 
     /// The destination at a location, if there is one.
     pub fn find_destination(&self, location: &str) -> Result<Option<Destination>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, location, vault, cursor, journal_key, attributes, token FROM destination WHERE location = ?1",
-        )?;
-        Ok(statement.query_row([location], read).optional()?)
+        // There are few, and one statement for all of this is prepared once.
+        Ok(self.destinations()?.into_iter().find(|one| one.location == location))
     }
 
     /// The destination of that number.
     pub fn destination(&self, id: DestinationId) -> Result<Destination, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, location, vault, cursor, journal_key, attributes, token FROM destination WHERE id = ?1",
-        )?;
-        Ok(statement.query_row([id.0], read)?)
+        let found = self.destinations()?.into_iter().find(|one| one.id == id);
+        found.ok_or_else(|| rusqlite::Error::QueryReturnedNoRows.into())
     }
 
     /// All destinations.

@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,11 +43,20 @@ struct Inner {
     blocking: Blocking,
     steps: Steps,
     connection: Mutex<Option<Connection>>,
+    /// How often a connection was made or something was to be committed.
+    own: AtomicU64,
     /// Writes that will be part of the next turn.
     queue: Mutex<VecDeque<Box<dyn QueuedWrite>>>,
     /// Held by whoever carries out a turn. Fair, so every writer gets to lead or is served by a leader.
     turn: tokio::sync::Mutex<()>,
     notice: Mutex<Option<WaitNotice>>,
+}
+
+/// A state of the journal. It is equal to an earlier one if nothing was committed in between, by any process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    own: u64,
+    others: i64,
 }
 
 /// A write inside a turn's transaction, and the promise to tell its caller.
@@ -94,7 +106,7 @@ impl Tx<'_> {
 /// What became of a look at the journal.
 enum Look<T, V> {
     Done(Result<T, StoreError>),
-    /// Another process is putting the log in order, after one died: the view was not run.
+    /// Another process is putting the log in order, after one died: the view saw nothing.
     Busy(V),
 }
 
@@ -116,6 +128,7 @@ impl Journal {
             blocking: env.blocking,
             steps: env.steps.clone(),
             connection: Mutex::new(None),
+            own: AtomicU64::new(0),
             queue: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             notice: Mutex::default(),
@@ -153,13 +166,14 @@ impl Journal {
         }
     }
 
-    /// Runs `view` on a consistent state of the journal.
+    /// Runs `view` on a consistent state of the journal. More than once if that cannot be had at first: another process
+    /// is putting the log in order, after one died.
     ///
     /// # Errors
     /// What `view` returns, and damage.
     pub async fn read<T: Send + 'static>(
         &self,
-        view: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+        view: impl Fn(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let mut waited = Wait::default();
         let mut view = view;
@@ -171,6 +185,16 @@ impl Journal {
             }
             waited.pause(&self.inner).await;
         }
+    }
+
+    /// The state of the journal at this moment. Costs far less than any view; whoever saw something at an equal version
+    /// would see it again.
+    ///
+    /// # Errors
+    /// The disk's. Also while another process puts the log in order: then something may have changed.
+    pub async fn version(&self) -> Result<Version, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        self.inner.blocking.run(move || inner.version()).await
     }
 
     /// Runs `write` in a transaction, together with whatever other writes are waiting. When this returns `Ok`, all that
@@ -245,16 +269,26 @@ impl Inner {
         }
     }
 
-    fn look<T, V: FnOnce(&Tx<'_>) -> Result<T, StoreError>>(&self, view: V) -> Look<T, V> {
+    fn version(&self) -> Result<Version, StoreError> {
+        let guard = lock(&self.connection);
+        let connection = guard.as_ref().ok_or(StoreError::Suspended)?;
+        let others = data_version(connection).map_err(|error| self.sorted(error.into()))?;
+        Ok(Version { own: self.own.load(Ordering::Relaxed), others })
+    }
+
+    fn look<T, V: Fn(&Tx<'_>) -> Result<T, StoreError>>(&self, view: V) -> Look<T, V> {
         let guard = lock(&self.connection);
         let Some(connection) = guard.as_ref() else { return Look::Done(Err(StoreError::Suspended)) };
-        if let Err(error) = begin_to_look(connection) {
-            let _ = run(connection, "ROLLBACK");
-            return if is_busy(&error) { Look::Busy(view) } else { Look::Done(Err(self.sorted(error.into()))) };
-        }
-        let result = view(&Tx { connection, steps: &self.steps });
+        let result = match run(connection, "BEGIN") {
+            // The first statement takes the state of the journal that all others see.
+            Ok(()) => view(&Tx { connection, steps: &self.steps }),
+            Err(error) => Err(error.into()),
+        };
         let _ = run(connection, "COMMIT");
-        Look::Done(result.map_err(|error| self.sorted(error)))
+        match result {
+            Err(StoreError::Sqlite(error)) if is_busy(&error) => Look::Busy(view),
+            result => Look::Done(result.map_err(|error| self.sorted(error))),
+        }
     }
 
     fn connect(&self) -> Result<(), StoreError> {
@@ -271,7 +305,9 @@ impl Inner {
         };
         let connection = opened.map_err(|error| self.sorted(error.into()))?;
         self.prepare(&connection).map_err(|error| self.sorted(error))?;
-        *lock(&self.connection) = Some(connection);
+        let mut guard = lock(&self.connection);
+        *guard = Some(connection);
+        self.own.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -282,7 +318,7 @@ impl Inner {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         let synchronous = if self.steps.sabotaged(Sabotage::SkipJournalSync) { "OFF" } else { "FULL" };
         connection.pragma_update(None, "synchronous", synchronous)?;
-        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         if self.options.read_only {
             let found = schema::version(connection)?;
@@ -358,6 +394,8 @@ impl Inner {
             self.run_each(connection, queue, &tx)?;
         }
         self.steps.reached("journal.commit");
+        // Before: of a commit that fails nobody need know whether it is one.
+        self.own.fetch_add(1, Ordering::Relaxed);
         run(connection, "COMMIT")?;
         self.steps.reached("journal.committed");
         Ok(())
@@ -405,10 +443,10 @@ impl Inner {
     }
 }
 
-/// Begins a transaction and takes its state of the journal at once: if that cannot be had, nothing has been run yet.
-fn begin_to_look(connection: &Connection) -> rusqlite::Result<()> {
-    run(connection, "BEGIN")?;
-    connection.prepare_cached("SELECT count(*) FROM destination")?.query_row([], |_| Ok(()))
+/// Differs from an earlier one of the same connection if any other has committed something since
+/// (<https://sqlite.org/pragma.html#pragma_data_version>).
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
 /// One of the few statements that frame every transaction: each is prepared once.

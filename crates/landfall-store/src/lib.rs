@@ -29,7 +29,7 @@ pub use self::{
     error::StoreError,
     event::Event,
     item::{Item, NewItem, Prepared, PreparedOutcome, SourceIdentity},
-    journal::{Journal, JournalOptions, Tx, WaitNotice},
+    journal::{Journal, JournalOptions, Tx, Version, WaitNotice},
     object::{Object, ObjectId, Part, PlannedObject, PlannedPart},
     place::{Offer, OfferOutcome, Root, RootId},
     report::{Counts, ItemSummary, ObjectSummary},

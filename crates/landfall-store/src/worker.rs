@@ -42,6 +42,11 @@ impl Tx<'_> {
     /// generation of each item rises, so whatever the worker still writes misses. Returns how many items are free
     /// again.
     pub fn release_worker(&self, id: &str) -> Result<usize, StoreError> {
+        const LEFT: &str =
+            "DELETE FROM worker WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM item WHERE item.worker = ?1)";
+        if self.connection.prepare_cached(LEFT)?.execute([id])? > 0 {
+            return Ok(0);
+        }
         let freed = self
             .connection
             .prepare_cached("UPDATE item SET worker = NULL, generation = generation + 1 WHERE worker = ?1")?

@@ -158,6 +158,44 @@ async fn an_item_that_waits_for_a_moment_wakes_also_when_the_clock_jumped_back()
 }
 
 #[tokio::test]
+async fn a_version_is_as_it_was_until_somebody_commits() {
+    let bench = Bench::new().await;
+    let other = bench.another_process().await;
+    let first = bench.journal.version().await.unwrap();
+    bench.journal.read(|tx| tx.destinations()).await.unwrap();
+    other.journal.read(|tx| tx.destinations()).await.unwrap();
+    bench.journal.write(|tx| Err::<(), _>(tx.item(landfall_core::ItemId(99)).unwrap_err())).await.unwrap_err();
+    assert_eq!(bench.journal.version().await.unwrap(), first);
+
+    other.offer("a.jpg", 7).await;
+    let second = bench.journal.version().await.unwrap();
+    assert_ne!(second, first, "another process wrote");
+    bench.offer("b.jpg", 8).await;
+    let third = bench.journal.version().await.unwrap();
+    assert_ne!(third, second, "this one wrote");
+    bench.journal.suspend().await;
+    bench.journal.resume().await.unwrap();
+    assert_ne!(bench.journal.version().await.unwrap(), third, "what happened meanwhile is not known");
+}
+
+#[tokio::test]
+async fn an_outlook_holds_until_a_moment_comes_or_the_clock_jumps_back() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    let lease = bench.claim("worker", 1).await.remove(0);
+    let until = NOW.after(Duration::from_secs(60));
+    bench.journal.write(move |tx| tx.release(&lease, Waits::Until(until), NOW)).await.unwrap();
+    let destination = bench.destination;
+    let limits = ClassLimits { total: 1, video: 1 };
+    let outlook = bench.journal.read(move |tx| tx.outlook(destination, &[], limits, NOW)).await.unwrap();
+    assert!(!outlook.can_claim && outlook.has_queued);
+    assert_eq!(outlook.due, Some(until));
+    assert!(outlook.holds_at(NOW) && outlook.holds_at(NOW.after(Duration::from_secs(59))));
+    assert!(!outlook.holds_at(until), "its moment has come");
+    assert!(!outlook.holds_at(Timestamp(NOW.0 - 7_200_000)), "the clock jumped back");
+}
+
+#[tokio::test]
 async fn event_numbers_have_no_gap_after_a_write_that_failed() {
     let bench = Bench::new().await;
     bench.offer("a.jpg", 1).await;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use landfall_env::{Sabotage, StepHook};
+use tokio::sync::Notify;
 
 use crate::{ProcessId, SeededRandom, SimDisk};
 
@@ -173,13 +174,14 @@ pub(crate) struct Crash;
 /// The source of all trouble in one world.
 pub struct Chaos {
     state: Mutex<State>,
+    /// Something happened that the world has to see to.
+    stirred: Notify,
     sabotage: Option<Sabotage>,
 }
 
 struct State {
     random: SeededRandom,
     left: u32,
-    chance: f64,
     table: FaultTable,
     network: Vec<NetworkFault>,
     stopped: BTreeMap<ProcessId, u64>,
@@ -189,6 +191,8 @@ struct State {
     source_change: bool,
     clock_jump: bool,
     person: bool,
+    /// Somebody has nothing left to do while faults are left.
+    idle: bool,
     /// How often a process stood still for longer than its lease.
     stops: BTreeMap<ProcessId, u32>,
     /// How often it was taken for dead while it held items.
@@ -200,17 +204,10 @@ struct State {
 
 impl Chaos {
     /// At least `faults` faults, drawn from a seed.
-    pub fn new(
-        random: SeededRandom,
-        faults: u32,
-        chance: f64,
-        sabotage: Option<Sabotage>,
-        with_history: bool,
-    ) -> Arc<Self> {
+    pub fn new(random: SeededRandom, faults: u32, sabotage: Option<Sabotage>, with_history: bool) -> Arc<Self> {
         let state = State {
             random,
             left: faults,
-            chance,
             table: FaultTable::default(),
             network: Vec::new(),
             stopped: BTreeMap::new(),
@@ -220,12 +217,13 @@ impl Chaos {
             source_change: false,
             clock_jump: false,
             person: false,
+            idle: false,
             stops: BTreeMap::new(),
             robbed: BTreeMap::new(),
             history: with_history.then(Vec::new),
             trace_hash: 0xcbf2_9ce4_8422_2325,
         };
-        Arc::new(Self { state: Mutex::new(state), sabotage })
+        Arc::new(Self { state: Mutex::new(state), stirred: Notify::new(), sabotage })
     }
 
     pub(crate) fn state_left(&self) -> u32 {
@@ -240,7 +238,27 @@ impl Chaos {
         state.stopped.clear();
         state.disk_full_until_ms = None;
         (state.power_cut, state.server_crash, state.source_change) = (false, false, false);
-        (state.clock_jump, state.person) = (false, false);
+        (state.clock_jump, state.person, state.idle) = (false, false, false);
+    }
+
+    /// Says that a process has nothing left to do. `true`: not enough has gone wrong, and there will be more to do.
+    pub(crate) fn idle(&self) -> bool {
+        let mut state = self.lock();
+        state.idle = state.left > 0;
+        let more = state.idle;
+        drop(state);
+        self.stir();
+        more
+    }
+
+    /// Has the world look at what happened.
+    pub(crate) fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    /// Waits until something happened that the world has to see to: a fault that it carries out, the end of a process.
+    pub(crate) async fn stirred(&self) {
+        self.stirred.notified().await;
     }
 
     /// What struck so far.
@@ -318,6 +336,7 @@ impl Chaos {
             source_change: std::mem::take(&mut state.source_change),
             clock_jump: std::mem::take(&mut state.clock_jump),
             person: std::mem::take(&mut state.person),
+            idle: std::mem::take(&mut state.idle),
             disk_full_ms: state.disk_full_until_ms.take(),
         }
     }
@@ -334,6 +353,7 @@ pub(crate) struct Pending {
     pub(crate) source_change: bool,
     pub(crate) clock_jump: bool,
     pub(crate) person: bool,
+    pub(crate) idle: bool,
     pub(crate) disk_full_ms: Option<u64>,
 }
 
@@ -351,8 +371,12 @@ const CRASH_CHANCE: f64 = 0.01;
 /// How likely it dies just before or just after a commit of its journal: there are many.
 const CRASH_AT_COMMIT_CHANCE: f64 = 0.001;
 
+/// How likely a fault strikes at a step of a phase.
+const FAULT_CHANCE: f64 = 0.9;
 /// Faults after which the rest mostly waits for the later phases.
-const EARLY_FAULTS: u64 = 13;
+const EARLY_FAULTS: u64 = 16;
+/// How likely one of the rest does not wait.
+const LATER_FAULT_CHANCE: f64 = 0.02;
 
 impl StepHook for Watcher {
     fn reached(&self, step: &'static str) {
@@ -371,6 +395,7 @@ impl StepHook for Watcher {
             Fault::Crash | Fault::ServerCrash => {
                 drop(state);
                 self.disk.kill(self.process);
+                self.chaos.stir();
                 std::panic::resume_unwind(Box::new(Crash));
             }
             Fault::LostRename => state.power_cut = true,
@@ -392,6 +417,7 @@ impl StepHook for Watcher {
             Fault::SourceChange => state.source_change = true,
             Fault::Person => state.person = true,
         }
+        self.chaos.stir();
     }
 
     fn sabotaged(&self, sabotage: Sabotage) -> bool {
@@ -412,11 +438,13 @@ impl Watcher {
             return state.random.chance(chance).then_some(Fault::Crash);
         };
         // Steps of the later phases are fewer: faults must find them as well.
-        let chance = match phase {
-            _ if self.is_server => CRASH_CHANCE,
-            Phase::Complete | Phase::Register => 0.9,
-            _ if state.table.total() < EARLY_FAULTS => state.chance,
-            _ => state.chance / 6.0,
+        let is_late = matches!(phase, Phase::Complete | Phase::Register);
+        let chance = if self.is_server {
+            CRASH_CHANCE
+        } else if is_late || state.table.total() < EARLY_FAULTS {
+            FAULT_CHANCE
+        } else {
+            LATER_FAULT_CHANCE
         };
         if !state.random.chance(chance) {
             return None;
@@ -429,7 +457,7 @@ impl Watcher {
                 // After these all begins anew, and a world takes longer than its other faults together.
                 Fault::Crash | Fault::LostRename | Fault::ServerCrash if state.random.chance(0.75) => draw(),
                 // A person brings a process of their own.
-                Fault::Person if state.random.chance(0.5) => draw(),
+                Fault::Person if state.random.chance(0.75) => draw(),
                 fault => fault,
             }
         };

@@ -166,13 +166,13 @@ impl World {
         let random = seed.fork("world").random();
         let clock = Arc::new(SimClock::new(1_700_000_000_000));
         // Few files and workers more often than many: each number of them is met, and most worlds are quick.
-        let items = 2 + (0..5).map(|_| below(&random, FILES_MAX - 1)).min().unwrap_or(0);
+        let draws = if random.chance(0.05) { 1 } else { 8 };
+        let items = 2 + (0..draws).map(|_| below(&random, FILES_MAX - 1)).min().unwrap_or(0);
         let workers = 1 + below(&random, 3).min(below(&random, 3));
         let is_embedded = random.chance(0.25);
-        let is_used = random.chance(0.85);
-        let home_count = if random.chance(0.15) { 2 } else { 1 };
-        let chaos =
-            Chaos::new(seed.fork("chaos").random(), options.faults, FAULT_CHANCE, options.sabotage, options.history);
+        let is_used = random.chance(0.9);
+        let home_count = if random.chance(0.12) { 2 } else { 1 };
+        let chaos = Chaos::new(seed.fork("chaos").random(), options.faults, options.sabotage, options.history);
         let device = SimDisk::new(Arc::clone(&clock));
         let names = [("/home", "/photos"), ("/second-home", "/camera")];
         let homes = names.into_iter().take(home_count).map(|(path, photos)| Home {
@@ -376,9 +376,14 @@ impl World {
         }
     }
 
-    async fn mend_server(&mut self) {
+    /// Whether the server lives, if there is one.
+    fn has_server(&self) -> bool {
         let lives = |server: &ServerProcess| server.server.is_some() && self.store.is_alive(server.process);
-        if !self.server.as_ref().is_some_and(lives) {
+        self.is_embedded || self.server.as_ref().is_some_and(lives)
+    }
+
+    async fn mend_server(&mut self) {
+        if !self.has_server() {
             self.kill_server();
             self.start_server().await;
         }
@@ -400,45 +405,39 @@ impl World {
     fn start<F: Future<Output = Result<(), String>> + Send + 'static>(
         &self,
         process: ProcessId,
-        vfs: SimVfs,
+        vfs: Arc<SimVfs>,
         work: F,
     ) -> Worker {
-        let stoppable = Stoppable { work: Box::pin(work), chaos: Arc::clone(&self.chaos), process, pause: None };
+        let end = End(Arc::clone(&self.chaos));
+        let work = Box::pin(async move {
+            let _end = end;
+            work.await
+        });
+        let stoppable = Stoppable { work, chaos: Arc::clone(&self.chaos), process, pause: None };
         Worker { process, task: tokio::spawn(stoppable), _vfs: vfs }
     }
 
     /// A process that takes everything in charge and works until nothing is left.
     fn worker(&self, home: usize) -> Worker {
+        let device = self.device(home);
+        let (process, vfs) = (device.process, Arc::clone(&device.vfs));
+        self.start(process, vfs, async move { device.open().await?.work().await })
+    }
+
+    /// A process at a home, before it has opened anything.
+    fn device(&self, home: usize) -> Device {
         let process = self.device.spawn();
         let vfs = SimVfs::register(&self.device, process, self.random.fork("worker-vfs"));
-        let settings = self.settings(&self.homes[home].path, vfs.name());
-        let env = self.env(&self.device, process, false);
-        let reach = self.reach(process, home, &vfs);
-        let roots = [self.homes[home].photos.clone()];
-        let witness = Arc::new(Witness { tap: Arc::clone(&self.tap), home });
-        self.start(process, vfs, async move {
-            let (vault, _server) = reach.vault().await?;
-            let engine = Engine::open(settings, env).await.map_err(|error| format!("open: {error}"))?;
-            let session = open_session(&engine, &vault).await?;
-            let id = engine.destination("default").await.map_err(|error| error.to_string())?.id;
-            recipe::learn(&engine, &session, &Silent).await.map_err(|error| format!("learn: {error}"))?;
-            let (scan_options, options) = (
-                ScanOptions::default(),
-                RunOptions { patience: Some(Duration::from_secs(120)), ..RunOptions::default() },
-            );
-            // What was queued before may have been read before its file changed: then there is a second time.
-            let mut is_second = false;
-            loop {
-                let scanned = recipe::scan(&engine, Some(&session), id, &roots, &scan_options).await;
-                let scanned = scanned.map_err(|error| format!("scan: {error}"))?;
-                let report = engine.run(&session, options.clone(), Arc::clone(&witness) as _).await;
-                match report.map_err(|error| format!("run: {error}"))?.end {
-                    RunEnd::Drained if scanned.queued > 0 && !is_second => is_second = true,
-                    RunEnd::Drained => return Ok(()),
-                    other => return Err(format!("{other:?}")),
-                }
-            }
-        })
+        Device {
+            process,
+            settings: self.settings(&self.homes[home].path, vfs.name()),
+            env: self.env(&self.device, process, false),
+            reach: self.reach(process, home, &vfs),
+            vfs: Arc::new(vfs),
+            roots: [self.homes[home].photos.clone()],
+            witness: Arc::new(Witness { tap: Arc::clone(&self.tap), home }),
+            chaos: Arc::clone(&self.chaos),
+        }
     }
 
     /// A process that somebody starts to change the queue, or the vault.
@@ -449,7 +448,7 @@ impl World {
         let settings = self.settings(&self.homes[home].path, vfs.name());
         let env = self.env(&self.device, process, false);
         let reach = self.reach(process, home, &vfs);
-        self.start(process, vfs, async move {
+        self.start(process, Arc::new(vfs), async move {
             let engine = Engine::open(settings, env).await.map_err(|error| format!("open: {error}"))?;
             run_errand(&engine, reach, errand).await
         })
@@ -517,8 +516,6 @@ impl Reach {
 
 /// How long a signed URL is good.
 pub(crate) const GRANT_TTL: Duration = Duration::from_secs(8);
-/// How likely a fault strikes at a step of a phase.
-const FAULT_CHANCE: f64 = 0.6;
 
 fn below(random: &SeededRandom, bound: usize) -> usize {
     usize::try_from(random.below(bound as u64)).unwrap_or(0)
@@ -544,7 +541,80 @@ async fn open_session(engine: &Engine, vault: &Vault) -> Result<Session, String>
 struct Worker {
     process: ProcessId,
     task: tokio::task::JoinHandle<Result<(), String>>,
-    _vfs: SimVfs,
+    _vfs: Arc<SimVfs>,
+}
+
+/// A process at a home.
+struct Device {
+    process: ProcessId,
+    vfs: Arc<SimVfs>,
+    settings: Settings,
+    env: Env,
+    reach: Reach,
+    roots: [PathBuf; 1],
+    witness: Arc<Witness>,
+    chaos: Arc<Chaos>,
+}
+
+impl Device {
+    async fn open(self) -> Result<OpenDevice, String> {
+        let Self { process, vfs, settings, env, reach, roots, witness, chaos } = self;
+        let (vault, server) = reach.vault().await?;
+        let engine = Engine::open(settings, env).await.map_err(|error| format!("open: {error}"))?;
+        let session = open_session(&engine, &vault).await?;
+        Ok(OpenDevice { engine, session, vault, server, roots, witness, chaos, process, _vfs: vfs })
+    }
+}
+
+/// A process that has opened its home and the vault.
+struct OpenDevice {
+    engine: Engine,
+    session: Session,
+    vault: Vault,
+    /// Its own router to the vault's folder.
+    server: Option<Server>,
+    roots: [PathBuf; 1],
+    witness: Arc<Witness>,
+    chaos: Arc<Chaos>,
+    process: ProcessId,
+    _vfs: Arc<SimVfs>,
+}
+
+impl OpenDevice {
+    /// Takes everything in charge and works until nothing is left.
+    async fn work(&self) -> Result<(), String> {
+        let Self { engine, session, chaos, .. } = self;
+        let id = engine.destination("default").await.map_err(|error| error.to_string())?.id;
+        recipe::learn(engine, session, &Silent).await.map_err(|error| format!("learn: {error}"))?;
+        let (scan_options, options) =
+            (ScanOptions::default(), RunOptions { patience: Some(Duration::from_secs(120)), ..RunOptions::default() });
+        // What was queued before may have been read before its file changed: then there is a second time.
+        let mut is_second = false;
+        loop {
+            let scanned = recipe::scan(engine, Some(session), id, &self.roots, &scan_options).await;
+            let scanned = scanned.map_err(|error| format!("scan: {error}"))?;
+            let report = engine.run(session, options.clone(), Arc::clone(&self.witness) as _).await;
+            match report.map_err(|error| format!("run: {error}"))?.end {
+                RunEnd::Drained if scanned.queued > 0 && !is_second => is_second = true,
+                // Somebody saves another file, and some time later it is looked for.
+                RunEnd::Drained if chaos.idle() => {
+                    is_second = false;
+                    tokio::time::sleep(Duration::from_secs(6)).await;
+                }
+                RunEnd::Drained => return Ok(()),
+                other => return Err(format!("{other:?}")),
+            }
+        }
+    }
+}
+
+/// Tells the world that a process has ended, however it did.
+struct End(Arc<Chaos>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.stir();
+    }
 }
 
 /// A process that may be stopped for a while, between two of its steps.

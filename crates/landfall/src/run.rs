@@ -11,8 +11,8 @@ use futures_util::{
     future::{AbortHandle, BoxFuture, abortable},
     stream::FuturesUnordered,
 };
-use landfall_core::{Failure, ItemId};
-use landfall_store::{Lease, Outlook};
+use landfall_core::{ClassLimits, Failure, ItemId};
+use landfall_store::{Lease, Outlook, Version};
 use tokio::sync::watch;
 
 use crate::{
@@ -118,9 +118,9 @@ impl Engine {
         observer: Arc<dyn Observer>,
     ) -> Result<RunReport, Error> {
         let start = self.inner.env.clock.monotonic();
-        let worker = Worker::enter(&self.inner).await?;
+        let worker = Worker::enter(&self.inner, observer.as_ref()).await?;
         let mut run = Run {
-            keeper: Keeper { engine: self, session, observer, worker, start, options, was_away: false },
+            keeper: Keeper { engine: self, session, observer, worker, start, options, was_away: false, seen: None },
             work: UnderWay::default(),
         };
         let end = run.until_it_ends().await;
@@ -209,6 +209,8 @@ struct Keeper<'r> {
     start: Duration,
     options: RunOptions,
     was_away: bool,
+    /// What the journal said last, and at which version.
+    seen: Option<(Version, Outlook)>,
 }
 
 enum Next {
@@ -219,7 +221,6 @@ enum Next {
 
 impl Run<'_> {
     async fn until_it_ends(&mut self) -> Result<RunEnd, Error> {
-        self.keeper.worker.look_around(self.keeper.observer.as_ref()).await?;
         loop {
             if let Some(end) = self.keeper.should_end() {
                 return self.checkpoint(end).await;
@@ -231,13 +232,13 @@ impl Run<'_> {
                     keeper.engine.inner.env.steps.reached("claim.lost");
                 }
                 work.drop_all();
-                let fresh = Worker::enter(&keeper.engine.inner).await?;
+                let fresh = Worker::enter(&keeper.engine.inner, keeper.observer.as_ref()).await?;
                 std::mem::replace(&mut keeper.worker, fresh).leave().await?;
             }
             let outlook = self.look().await?;
             self.drop_lost(&outlook.lost);
             if outlook.can_claim {
-                self.claim().await?;
+                self.claim(&outlook).await?;
             }
             if self.work.is_empty() {
                 if outlook.has_abandoning {
@@ -260,7 +261,7 @@ impl Run<'_> {
         }
     }
 
-    async fn claim(&mut self) -> Result<(), Error> {
+    async fn claim(&mut self, outlook: &Outlook) -> Result<(), Error> {
         let Self { keeper, work } = self;
         if keeper.session.inner.remote.away().is_some() && !work.is_empty() {
             // Those at work find out when it is back.
@@ -271,7 +272,7 @@ impl Run<'_> {
         if room == 0 {
             return Ok(());
         }
-        for lease in work.alongside(keeper.claim(limits, room)).await? {
+        for lease in work.alongside(keeper.claim(outlook, limits, room)).await? {
             let drive = Drive {
                 engine: Arc::clone(&keeper.engine.inner),
                 session: keeper.session.clone(),
@@ -288,14 +289,24 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What the journal says now. Costs no write.
+    /// What the journal says now. Costs no write, and next to nothing if it says what it said before.
     async fn look(&mut self) -> Result<Outlook, Error> {
         let Self { keeper, work } = self;
-        let leases: Vec<Lease> = work.held.values().map(|held| held.lease.clone()).collect();
         let (engine, destination) = (&keeper.engine.inner, keeper.session.inner.destination);
         let (limits, now) = (engine.settings.limits, engine.now());
+        // Taken first: what is committed from here on is seen by the next look at the latest.
+        let version = work.alongside(engine.journal.version()).await.ok();
+        if let Some((at, outlook)) = &keeper.seen
+            && Some(*at) == version
+            && outlook.holds_at(now)
+        {
+            return Ok(outlook.clone());
+        }
+        let leases: Vec<Lease> = work.held.values().map(|held| held.lease.clone()).collect();
         let outlook = engine.journal.read(move |tx| tx.outlook(destination, &leases, limits, now));
-        Ok(work.alongside(outlook).await?)
+        let outlook = work.alongside(outlook).await?;
+        keeper.seen = version.map(|version| (version, outlook.clone()));
+        Ok(outlook)
     }
 
     /// Stops work on items that a person paused or cancelled, or that another worker took: their bytes stop within a
@@ -366,14 +377,17 @@ impl Keeper<'_> {
         (away >= patience).then_some(RunEnd::Away(failure))
     }
 
-    async fn claim(&self, limits: landfall_core::ClassLimits, room: usize) -> Result<Vec<Lease>, Error> {
+    async fn claim(&self, outlook: &Outlook, limits: ClassLimits, room: usize) -> Result<Vec<Lease>, Error> {
         let destination = self.session.inner.destination;
         let now = self.engine.inner.now();
+        let is_due = !outlook.holds_at(now);
         let journal = &self.engine.inner.journal;
         let worker = self.worker.id.clone();
         let leases = journal
             .write(move |tx| {
-                tx.wake(now)?;
+                if is_due {
+                    tx.wake(now)?;
+                }
                 tx.claim(&worker, destination, limits, room, now)
             })
             .await?;

@@ -8,6 +8,7 @@ use std::{
 
 use landfall_core::{BEAT_EVERY, Verdict, Watch};
 use landfall_env::{FileLock, Sabotage};
+use landfall_store::{Tx, WorkerRow};
 
 use crate::{Error, Observer, Progress, engine::Inner};
 
@@ -24,8 +25,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Enters the journal under a fresh name.
-    pub(crate) async fn enter(engine: &Arc<Inner>) -> Result<Self, Error> {
+    /// Enters the journal under a fresh name, takes items from workers that died, and removes what they left.
+    pub(crate) async fn enter(engine: &Arc<Inner>, observer: &dyn Observer) -> Result<Self, Error> {
         let env = engine.env.clone();
         let (id, path, lock) = loop {
             let id = env.random.name();
@@ -44,9 +45,16 @@ impl Worker {
             }
         };
         let name = id.clone();
-        engine.journal.write(move |tx| tx.enter_worker(&name, std::process::id())).await?;
+        let enter = move |tx: &Tx<'_>| {
+            tx.enter_worker(&name, std::process::id())?;
+            tx.workers()
+        };
+        let workers = engine.journal.write(enter).await?;
         let beat_at = Mutex::new(env.clock.monotonic());
-        Ok(Self { engine: Arc::clone(engine), id, path, _lock: lock, watch: Mutex::default(), beat_at })
+        let worker = Self { engine: Arc::clone(engine), id, path, _lock: lock, watch: Mutex::default(), beat_at };
+        worker.look_at(&workers, observer).await?;
+        worker.sweep(workers.into_iter().map(|other| format!("{}.lock", other.id)).collect()).await;
+        Ok(worker)
     }
 
     /// Raises the beat if it is time, and takes items from workers that died or stand still. `false` if this worker was
@@ -61,18 +69,16 @@ impl Worker {
             *beat_at = now;
         }
         let id = self.id.clone();
-        if !self.engine.journal.write(move |tx| tx.beat(&id)).await? {
-            return Ok(false);
-        }
-        self.look_around(observer).await?;
+        let beat = self.engine.journal.write(move |tx| Ok(if tx.beat(&id)? { Some(tx.workers()?) } else { None }));
+        let Some(workers) = beat.await? else { return Ok(false) };
+        self.look_at(&workers, observer).await?;
         Ok(true)
     }
 
     /// Takes items from workers that died or stand still.
-    pub(crate) async fn look_around(&self, observer: &dyn Observer) -> Result<(), Error> {
+    async fn look_at(&self, workers: &[WorkerRow], observer: &dyn Observer) -> Result<(), Error> {
         let engine = &self.engine;
-        let others: Vec<_> =
-            engine.journal.read(|tx| tx.workers()).await?.into_iter().filter(|row| row.id != self.id).collect();
+        let others: Vec<_> = workers.iter().filter(|row| row.id != self.id).collect();
         let now = engine.env.clock.monotonic();
         for other in &others {
             let path = engine.settings.home.join("workers").join(format!("{}.lock", other.id));
@@ -102,12 +108,8 @@ impl Worker {
                 observer.saw(Progress::TookOver { pid: other.pid, items });
             }
         }
-        {
-            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-            watch.retain(|id| others.iter().any(|other| other.id == id));
-        }
-        let known: Vec<String> = others.iter().map(|other| format!("{}.lock", other.id)).collect();
-        self.sweep(known).await;
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.retain(|id| others.iter().any(|other| other.id == id));
         Ok(())
     }
 

@@ -10,16 +10,11 @@ impl World {
         while self.chaos.state_left() > 0 && restarts < 400 {
             restarts += 1;
             self.storm().await;
-            if self.chaos.state_left() > 0 {
-                // All is done and not enough went wrong.
-                self.add_work();
-                tokio::time::sleep(Duration::from_secs(5)).await;
-            }
         }
         let table = self.chaos.table();
         self.heal().await;
         match tokio::time::timeout(SETTLE_WITHIN, self.settle()).await {
-            Ok(Ok(())) => match tokio::time::timeout(SETTLE_WITHIN, self.examine()).await {
+            Ok(Ok(devices)) => match tokio::time::timeout(SETTLE_WITHIN, self.examine(devices)).await {
                 Ok(found) => complaints.extend(found),
                 Err(_) => complaints.push("it cannot be looked at within an hour".to_owned()),
             },
@@ -50,7 +45,7 @@ impl World {
         let deadline = tokio::time::Instant::now() + SETTLE_WITHIN;
         let mut full_until: Option<tokio::time::Instant> = None;
         while !workers.is_empty() && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.next_event(full_until, deadline).await;
             self.strike(&mut workers, &mut full_until);
             self.mend_server().await;
             workers = self.reap(workers).await;
@@ -62,11 +57,27 @@ impl World {
         }
         // With the last to have a journal open goes the index of its log, which the next builds again. To open it for a
         // look costs more than all looks.
-        if self.random.chance(0.25) {
+        if self.random.chance(0.1) {
             self.tap.let_go();
         }
         self.device.set_free(u64::MAX);
         self.store.set_free(u64::MAX);
+    }
+
+    /// Waits until there is something to see to.
+    async fn next_event(&self, full_until: Option<tokio::time::Instant>, deadline: tokio::time::Instant) {
+        let now = tokio::time::Instant::now();
+        // A server that could not be started is tried again.
+        let again = (!self.has_server()).then(|| now + Duration::from_millis(100));
+        let moments = self.homes.iter().filter_map(|home| home.unpause_at);
+        let until = moments.chain(full_until).chain(again).fold(deadline, tokio::time::Instant::min);
+        tokio::select! {
+            () = self.chaos.stirred() => {
+                // Not just at the step that it was decided at.
+                tokio::time::sleep(Duration::from_millis(self.random.below(100))).await;
+            }
+            () = tokio::time::sleep_until(until) => {}
+        }
     }
 
     /// Carries out what the seed has decided.
@@ -89,6 +100,9 @@ impl World {
             let jump = if self.jumped { 0 } else { jumps[below(&self.random, 2)] };
             self.jumped = jump != 0;
             self.clock.set_jump_ms(jump);
+        }
+        if pending.idle {
+            self.add_work();
         }
         if pending.source_change {
             self.change_source();
@@ -182,112 +196,93 @@ impl World {
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
 
-    async fn settle(&mut self) -> Result<(), String> {
+    /// Has every home do what is left to do. Returns a process at each.
+    async fn settle(&mut self) -> Result<Vec<OpenDevice>, String> {
         for home in 0..self.homes.len() {
             if self.homes[home].was_paused {
                 self.finish(self.errand(home, Errand::GoOn)).await?;
             }
         }
+        let mut devices = Vec::new();
         for home in 0..self.homes.len() {
-            self.finish(self.worker(home)).await?;
+            let device = self.device(home);
+            let settled = tokio::spawn(async move {
+                let device = device.open().await?;
+                device.work().await?;
+                Ok::<_, String>(device)
+            });
+            devices.push(settled.await.map_err(|error| format!("a process left in peace died: {error}"))??);
         }
-        // Once more there is nothing to do, if the first time did its work.
-        if self.random.chance(0.2) {
+        self.tap.let_go();
+        if self.random.chance(0.15) {
+            self.end(devices);
+            // Once more there is nothing to do, if the first time did its work.
             self.finish(self.worker(below(&self.random, self.homes.len()))).await?;
+            devices = Vec::new();
+            for home in 0..self.homes.len() {
+                devices.push(self.device(home).open().await?);
+            }
         }
-        Ok(())
+        Ok(devices)
+    }
+
+    fn end(&self, devices: Vec<OpenDevice>) {
+        for device in devices {
+            self.device.kill(device.process);
+        }
     }
 
     async fn finish(&self, worker: Worker) -> Result<(), String> {
         let ended = worker.task.await;
-        self.tap.let_go();
         self.device.kill(worker.process);
         ended.map_err(|error| format!("a process left in peace died: {error}"))?
     }
 
     /// Looks at everything, from outside.
-    async fn examine(&mut self) -> Vec<String> {
+    async fn examine(&mut self, devices: Vec<OpenDevice>) -> Vec<String> {
+        if self.random.chance(0.15) {
+            self.kill_server();
+            self.start_server().await;
+        }
+        let mut complaints = Vec::new();
+        for (home, device) in devices.iter().enumerate() {
+            if home == 0 {
+                complaints.extend(self.examine_restore(device).await);
+            }
+            complaints.extend(audit(self, home, &device.engine, &device.session).await);
+        }
+        // It sweeps what dead ones left; then nothing may be left.
+        let own = devices.iter().find_map(|device| device.server.as_ref());
+        match own.or(self.server.as_ref().and_then(|server| server.server.as_ref())) {
+            Some(server) => complaints.extend(server.maintain().await.err().map(|error| format!("vault: {error}"))),
+            None => complaints.push("the vault does not open".to_owned()),
+        }
+        self.end(devices);
         self.kill_server();
-        // A server that opens sweeps what dead ones left; then nothing may be left.
         let auditor = self.store.spawn();
         let vfs = SimVfs::register(&self.store, auditor, self.random.fork("server-auditor"));
         let (config, env) = (Self::server_config(&vfs), self.env(&self.store, auditor, true));
-        let server = match Server::open(config.clone(), env.clone()).await {
-            Ok(server) => server,
-            Err(error) => return vec![format!("the vault does not open: {error}")],
-        };
-        let mut complaints = Vec::new();
-        match self.token_of(&server).await {
-            None => complaints.push("the vault has no account".to_owned()),
-            Some(token) => complaints.extend(self.examine_homes(server.router(), token).await),
-        }
-        let _ = server.maintain().await;
-        drop(server);
         complaints.extend(landfall_server::audit_in(&config, &env).into_iter().map(|line| format!("vault: {line}")));
         self.store.kill(auditor);
         complaints
     }
 
-    async fn token_of(&self, server: &Server) -> Option<Token> {
-        if let Some(token) = &self.token {
-            return Some(token.clone());
-        }
-        let token = server.embedded_token(None).await.ok()?;
-        Token::new(token.as_str()).ok()
-    }
-
-    async fn examine_homes(&self, router: axum::Router, token: Token) -> Vec<String> {
-        let process = self.device.spawn();
-        let vfs = SimVfs::register(&self.device, process, self.random.fork("auditor-vfs"));
-        let (chaos, tap) = (Arc::clone(&self.chaos), Arc::clone(&self.tap));
-        let wire = Wire { route: Route::Own(router), chaos, tap, process, home: 0 };
-        let vault = Vault::new(Arc::new(wire), Origin::in_process(), token);
-        let mut complaints = Vec::new();
-        for home in 0..self.homes.len() {
-            let env = self.env(&self.device, process, false);
-            let engine = match Engine::open(self.settings(&self.homes[home].path, vfs.name()), env).await {
-                Ok(engine) => engine,
-                Err(error) => {
-                    complaints.push(format!("a journal does not open: {error}"));
-                    continue;
-                }
-            };
-            match open_session(&engine, &vault).await {
-                Err(error) => complaints.push(format!("no session: {error}")),
-                Ok(session) => {
-                    if home == 0 {
-                        complaints.extend(self.examine_restore(process, &vault, &engine, &session).await);
-                    }
-                    complaints.extend(audit(self, home, &engine, &session).await);
-                }
-            }
-        }
-        self.device.kill(process);
-        complaints
-    }
-
     /// Everything comes back: at a home, or on a machine that has only the vault and the keys.
-    async fn examine_restore(
-        &self,
-        process: ProcessId,
-        vault: &Vault,
-        engine: &Engine,
-        session: &Session,
-    ) -> Vec<String> {
+    async fn examine_restore(&self, device: &OpenDevice) -> Vec<String> {
         let restored = if self.random.chance(0.2) {
-            self.restore_elsewhere(process, vault).await
+            self.restore_elsewhere(device).await
         } else {
-            restore(engine, session).await
+            restore(&device.engine, &device.session).await
         };
         let failed = restored.err().map(|error| format!("restore fails: {error}"));
         failed.into_iter().chain(self.compare()).collect()
     }
 
-    async fn restore_elsewhere(&self, process: ProcessId, vault: &Vault) -> Result<(), String> {
+    async fn restore_elsewhere(&self, device: &OpenDevice) -> Result<(), String> {
         let fresh = Settings { ephemeral: true, vfs: None, ..self.settings(Path::new("/nowhere"), "") };
-        let env = self.env(&self.device, process, false);
+        let env = self.env(&self.device, device.process, false);
         let engine = Engine::open(fresh, env).await.map_err(|error| error.to_string())?;
-        restore(&engine, &open_session(&engine, vault).await?).await
+        restore(&engine, &open_session(&engine, &device.vault).await?).await
     }
 
     fn compare(&self) -> Vec<String> {

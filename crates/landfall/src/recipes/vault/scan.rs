@@ -172,6 +172,7 @@ struct Scan {
     batch: Vec<Found>,
 }
 
+#[derive(Clone)]
 struct Found {
     relative: Vec<u8>,
     path: PathBuf,
@@ -308,16 +309,16 @@ impl Scan {
 
     /// Compares a batch with the journal, looks into what is new, and takes it in charge.
     async fn flush(&mut self, root: &Root) -> Result<(), Error> {
-        let batch = std::mem::take(&mut self.batch);
+        let batch = Arc::new(std::mem::take(&mut self.batch));
         if batch.is_empty() {
             return Ok(());
         }
-        let (id, album) = (root.id, self.options.album.clone());
-        let (batch, outcomes, there) = self
+        let (id, album, found) = (root.id, self.options.album.clone(), Arc::clone(&batch));
+        let (outcomes, there) = self
             .engine
             .journal
             .read(move |tx| {
-                let outcomes = batch
+                let outcomes = found
                     .iter()
                     .map(|found| tx.look(id, &found.relative, &found.identity))
                     .collect::<Result<Vec<_>, _>>()?;
@@ -325,11 +326,11 @@ impl Scan {
                     Some(album) if outcomes.contains(&OfferOutcome::Unchanged) => Some(tx.places_in(id, album)?),
                     _ => None,
                 };
-                Ok((batch, outcomes, there))
+                Ok((outcomes, there))
             })
             .await?;
         let mut fresh = Vec::new();
-        for (found, outcome) in batch.into_iter().zip(outcomes) {
+        for (found, outcome) in Arc::unwrap_or_clone(batch).into_iter().zip(outcomes) {
             match outcome {
                 OfferOutcome::Unchanged if there.as_ref().is_some_and(|there| !there.contains(&found.relative)) => {
                     fresh.push(Found { joins: true, ..found });
