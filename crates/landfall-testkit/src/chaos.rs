@@ -458,6 +458,8 @@ impl Watcher {
                 Fault::Crash | Fault::LostRename | Fault::ServerCrash if state.random.chance(0.75) => draw(),
                 // A person brings a process of their own.
                 Fault::Person if state.random.chance(0.75) => draw(),
+                // What was prepared and sent is prepared and sent again.
+                Fault::SourceChange if state.random.chance(0.5) => draw(),
                 fault => fault,
             }
         };

@@ -171,7 +171,7 @@ impl World {
         let workers = 1 + below(&random, 3).min(below(&random, 3));
         let is_embedded = random.chance(0.25);
         let is_used = random.chance(0.9);
-        let home_count = if random.chance(0.12) { 2 } else { 1 };
+        let home_count = if random.chance(0.1) { 2 } else { 1 };
         let chaos = Chaos::new(seed.fork("chaos").random(), options.faults, options.sabotage, options.history);
         let device = SimDisk::new(Arc::clone(&clock));
         let names = [("/home", "/photos"), ("/second-home", "/camera")];

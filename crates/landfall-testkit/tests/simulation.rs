@@ -19,6 +19,11 @@ use landfall_testkit::{
 
 const SEEDS: u64 = 2_000;
 
+/// SQLite's as well.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
