@@ -2,8 +2,12 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
+    time::Duration,
 };
 
 /// Threads of their own. Work that hangs keeps one for as long as it likes, and none that anybody else waits for.
@@ -47,6 +51,25 @@ impl Apart {
             .spawn(move || serve(&idle, &jobs, first))?;
         Ok(())
     }
+}
+
+/// Waits for an answer, but not for longer than `patience`.
+///
+/// Time in which this process itself did not run hardly counts: after it was stopped, or the machine slept, whoever is to
+/// answer has to be given a chance first.
+///
+/// # Errors
+/// If there is none in time, or there will never be one.
+pub fn hear<T>(answer: &mpsc::Receiver<T>, patience: Duration) -> Result<T, RecvTimeoutError> {
+    const TURNS: u32 = 16;
+    for _ in 1..TURNS {
+        match answer.recv_timeout(patience / TURNS) {
+            // However long it was: a pause is one turn.
+            Err(RecvTimeoutError::Timeout) => {}
+            heard => return heard,
+        }
+    }
+    answer.recv_timeout(patience / TURNS)
 }
 
 fn serve(idle: &Weak<Mutex<Vec<mpsc::Sender<Job>>>>, jobs: &mpsc::Receiver<Job>, first: Job) {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[cfg(feature = "sim")]
 pub use self::steps::StepHook;
 pub use self::{
-    apart::Apart,
+    apart::{Apart, hear},
     blocking::Blocking,
     clock::{Clock, SystemClock},
     files::{DirEntry, File, FileKind, FileLock, FileStatus, Files, Identity, RealFiles},

@@ -37,6 +37,9 @@ pub(crate) struct Drive {
 /// How many lost answers, expired grants and vanished uploads in a row cost no attempt.
 const FREE_FAILURES_MAX: u32 = 12;
 
+/// A source that is found changed so often, after it was prepared, is left to a person.
+const REVISIONS_MAX: u32 = 20;
+
 /// Why a step did not succeed.
 pub(crate) enum Halt {
     /// Something failed; the remedy says what to do.
@@ -201,8 +204,20 @@ impl Drive {
                 Ok(Some(Driven::Released))
             }
             Remedy::NewRevision => {
+                let times = u32::try_from(present.item.revision).unwrap_or(u32::MAX) % REVISIONS_MAX;
                 self.new_revision(present, failure.message).await?;
-                Ok(None)
+                match times {
+                    0 => {
+                        let message = format!("it was found changed {REVISIONS_MAX} times while it was sent");
+                        self.block(failure.code, message, place).await.map(Some)
+                    }
+                    1 => Ok(None),
+                    // Whoever writes it is not done.
+                    _ => {
+                        let pause = self.engine.settings.retry.delay(times - 1, self.engine.env.random.fraction());
+                        Ok(Some(self.give_back(Waits::Until(self.engine.now().after(pause))).await?))
+                    }
+                }
             }
             Remedy::LogIn => {
                 self.write(|tx, lease, now| tx.release(lease, Waits::Token, now)).await?;

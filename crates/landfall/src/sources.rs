@@ -16,7 +16,7 @@ use std::{
 };
 
 use landfall_core::DiskHealth;
-use landfall_env::{Apart, Blocking, DirEntry, Env, File, FileStatus, Files};
+use landfall_env::{Apart, Blocking, DirEntry, Env, File, FileStatus, Files, hear};
 use tokio::sync::{Semaphore, oneshot};
 
 pub(crate) use self::disk_file::DiskFile;
@@ -198,7 +198,7 @@ impl Inner {
                 let _ = answer.send(value);
             }
         })?;
-        match answered.recv_timeout(patience) {
+        match hear(&answered, patience) {
             Ok(value) => Ok(value),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(io::Error::other("reading it has failed unexpectedly")),
             Err(mpsc::RecvTimeoutError::Timeout) => {

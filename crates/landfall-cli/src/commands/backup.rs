@@ -239,6 +239,10 @@ impl Plan {
     ) -> Result<ScanReport, Failed> {
         let mut all = ScanReport::default();
         for root in &self.roots {
+            if let Some(problem) = root.silence() {
+                all.problems.push(problem);
+                continue;
+            }
             let options = ScanOptions {
                 all: self.arguments.all,
                 album: self.arguments.album.clone(),

@@ -1,6 +1,7 @@
-//! A disk on which some calls never come back.
+//! A disk on which some calls never come back, and some files are never twice the same.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -31,11 +32,21 @@ struct State {
 struct Which {
     hanging: Vec<(Call, PathBuf)>,
     released: bool,
+    /// Files that flicker, and how often each was opened.
+    flickering: BTreeMap<PathBuf, u8>,
 }
 
 impl State {
     fn lock(&self) -> MutexGuard<'_, Which> {
         self.which.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a newly opened file differs by from all before.
+    fn flicker(&self, path: &Path) -> u8 {
+        let mut which = self.lock();
+        let Some(opened) = which.flickering.get_mut(path) else { return 0 };
+        *opened = opened.wrapping_add(1);
+        *opened
     }
 
     fn pass(&self, call: Call, path: &Path) {
@@ -55,6 +66,11 @@ impl Hanging {
     /// From now on this call hangs.
     pub(crate) fn hang(&self, call: Call, path: impl Into<PathBuf>) {
         self.state.lock().hanging.push((call, path.into()));
+    }
+
+    /// From now on this file has other bytes each time it is opened, and looks the same from outside.
+    pub(crate) fn flicker(&self, path: impl Into<PathBuf>) {
+        self.state.lock().flickering.insert(path.into(), 0);
     }
 
     /// The disk as it is seen with these calls hanging.
@@ -78,7 +94,8 @@ struct HangingFiles {
 impl Files for HangingFiles {
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let file = self.files.open(path)?;
-        Ok(Box::new(HangingFile { file, path: path.to_owned(), state: Arc::clone(&self.state) }))
+        let flicker = self.state.flicker(path);
+        Ok(Box::new(HangingFile { file, path: path.to_owned(), state: Arc::clone(&self.state), flicker }))
     }
 
     fn status(&self, path: &Path) -> io::Result<FileStatus> {
@@ -136,12 +153,17 @@ struct HangingFile {
     file: Box<dyn File>,
     path: PathBuf,
     state: Arc<State>,
+    flicker: u8,
 }
 
 impl File for HangingFile {
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.state.pass(Call::Read, &self.path);
-        self.file.read_at(offset, buffer)
+        let count = self.file.read_at(offset, buffer)?;
+        if let Some(last) = buffer[..count].last_mut() {
+            *last ^= self.flicker;
+        }
+        Ok(count)
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {

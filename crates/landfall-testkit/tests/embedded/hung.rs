@@ -149,3 +149,19 @@ fn a_source_is_not_stalled_because_the_machine_is_busy() {
         assert_eq!(held.contents().await, 1);
     });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_never_twice_the_same_is_reported_and_ends_the_run() {
+    let disk = Hanging::none();
+    let held = Held::empty(Blocking::Inline, |files| disk.over(files)).await;
+    held.put("a.jpg", &[7; 300]);
+    held.put("b.jpg", &[8; 300]);
+    disk.flicker("/photos/a.jpg");
+    let (engine, session) = held.engine(settings(&held)).await;
+    held.backup(&engine, &session, &ScanOptions::default()).await;
+    assert_eq!(held.contents().await, 1);
+    let blocked = engine.items(Some("blocked".to_owned()), 100).await.expect("the journal is read");
+    let codes = blocked.iter().map(|item| item.blocked.as_ref().and_then(|(code, _)| *code));
+    assert_eq!(codes.collect::<Vec<_>>(), [Some(Code::SourceChanged)]);
+    assert!(engine.events_since(0, 1_000).await.expect("the journal is read").len() < 100);
+}
