@@ -44,6 +44,9 @@ pub enum Error {
     /// The vault has no such content.
     #[error("the vault has no content {0}")]
     NoSuchContent(i64),
+    /// Another process has found another vault where this session's was, and this home has forgotten the old one.
+    #[error("another vault has been found in the place of this one, and this home goes on with that")]
+    Superseded,
     /// The caller asks for something that cannot be.
     #[error("{0}")]
     Invalid(String),
@@ -72,6 +75,7 @@ impl Error {
             Self::NoKeys => "no-keys",
             Self::Tampered(_) => "tampered",
             Self::NoSuchContent(_) => "no-such-content",
+            Self::Superseded => "superseded",
             Self::Invalid(_) => "invalid",
         }
     }
@@ -105,6 +109,7 @@ impl Error {
                 "`landfall ls` lists the contents; the numbers of `landfall status` are items of the queue, for `show`"
                     .to_owned()
             }
+            Self::Superseded => "run the command again".to_owned(),
             Self::Invalid(_) => "`landfall help` shows the usage".to_owned(),
         }
     }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::{
     Engine, Error, Observer, Progress, Session,
     drive::{Drive, Driven},
-    reap::reap,
+    reap::{Reaped, reap},
     worker::Worker,
 };
 
@@ -99,6 +99,8 @@ pub struct RunReport {
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often a run with nothing to do looks for work that others left or made, or whose moment has come.
 const IDLE_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After so many goes in a row that could not delete some uploads, these are left to a later run.
+const REAP_FAILURES_MAX: u32 = 3;
 /// How long work under way may go on after stop was said.
 const CHECKPOINT: Duration = Duration::from_millis(900);
 
@@ -137,7 +139,7 @@ impl Engine {
     }
 }
 
-type Ended = (i64, Result<Driven, Error>);
+type Ended = (Lease, Result<Driven, Error>);
 
 /// The items this run is working on.
 #[derive(Default)]
@@ -158,10 +160,16 @@ struct Held {
 
 impl UnderWay {
     fn start(&mut self, lease: Lease, drive: Drive) {
-        let item = lease.item.0;
         let (work, abort) = abortable(drive.run());
-        self.held.insert(item, Held { lease, abort, lost_at: None });
-        self.futures.push(work.map(move |driven| (item, driven.unwrap_or(Ok(Driven::Released)))).boxed());
+        self.held.insert(lease.item.0, Held { lease: lease.clone(), abort, lost_at: None });
+        self.futures.push(work.map(move |driven| (lease, driven.unwrap_or(Ok(Driven::Released)))).boxed());
+    }
+
+    /// The work under this lease has ended. The item may be worked on under a newer one by now.
+    fn let_go(&mut self, lease: &Lease) {
+        if self.held.get(&lease.item.0).is_some_and(|held| held.lease == *lease) {
+            self.held.remove(&lease.item.0);
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -221,6 +229,7 @@ enum Next {
 
 impl Run<'_> {
     async fn until_it_ends(&mut self) -> Result<RunEnd, Error> {
+        let mut reap_failures = 0;
         loop {
             if let Some(end) = self.keeper.should_end() {
                 return self.checkpoint(end).await;
@@ -241,15 +250,23 @@ impl Run<'_> {
                 self.claim(&outlook).await?;
             }
             if self.work.is_empty() {
-                if outlook.has_abandoning {
-                    reap(&self.keeper.engine.inner, self.keeper.session).await?;
+                if outlook.has_abandoning && reap_failures < REAP_FAILURES_MAX {
+                    match reap(&self.keeper.engine.inner, self.keeper.session).await? {
+                        Reaped::Gone => {
+                            reap_failures = 0;
+                            continue;
+                        }
+                        Reaped::Waits => {}
+                        Reaped::Failed => reap_failures += 1,
+                        Reaped::LoggedOut(failure) => return self.checkpoint(RunEnd::LoggedOut(failure)).await,
+                    }
                 } else if !outlook.has_queued {
                     return Ok(RunEnd::Drained);
                 }
             }
             match self.next().await {
-                Next::Ended((item, driven)) => {
-                    self.work.held.remove(&item);
+                Next::Ended((lease, driven)) => {
+                    self.work.let_go(&lease);
                     match driven? {
                         Driven::Released => {}
                         Driven::LoggedOut(failure) => return self.checkpoint(RunEnd::LoggedOut(failure)).await,
@@ -383,15 +400,19 @@ impl Keeper<'_> {
         let is_due = !outlook.holds_at(now);
         let journal = &self.engine.inner.journal;
         let worker = self.worker.id.clone();
+        let session = Arc::clone(&self.session.inner);
         let leases = journal
             .write(move |tx| {
+                if !session.is_current(tx)? {
+                    return Ok(None);
+                }
                 if is_due {
                     tx.wake(now)?;
                 }
-                tx.claim(&worker, destination, limits, room, now)
+                tx.claim(&worker, destination, limits, room, now).map(Some)
             })
             .await?;
         self.engine.inner.env.steps.reached("claim.committed");
-        Ok(leases)
+        leases.ok_or(Error::Superseded)
     }
 }

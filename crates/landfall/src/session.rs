@@ -9,13 +9,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use landfall_core::{Code, Failure, Remedy};
 use landfall_crypto::{
     CollectionKey, FileKey, JournalKey, KeyEncryptionKey, MasterKey, PasswordParams, RecoveryKey, TagKey, WrappedKey,
     derive_kek, derive_subkey, recovery_phrase, secretbox_open, secretbox_seal, unwrap_key, wrap_key,
 };
 use landfall_env::Env;
 use landfall_protocol::{AccountInfo, Base64, KeyAttributes};
-use landfall_store::{Destination, DestinationId};
+use landfall_store::{Destination, DestinationId, StoreError, Tx};
 use landfall_transport::vault::{Token, Vault};
 use zeroize::Zeroizing;
 
@@ -58,6 +59,8 @@ pub(crate) struct SessionInner {
     pub(crate) master: MasterKey,
     pub(crate) tags: TagKey,
     journal_key: JournalKey,
+    /// As the journal keeps it: another one there means that this session's vault was forgotten.
+    kept_journal_key: Vec<u8>,
     collection_keys: Mutex<BTreeMap<i64, CollectionKey>>,
 }
 
@@ -243,14 +246,15 @@ impl Engine {
             Some(stored) if !is_older && known.vault.as_ref() == Some(&account.vault) => stored,
             _ => self.note_vault(id, &account, is_older.then_some(known.cursor), &keys.master).await?,
         };
-        let journal_key = match unwrap_key(&keys.master, &unpack(&stored)?) {
-            Ok(key) => key,
+        let (kept_journal_key, journal_key) = match unwrap_key(&keys.master, &unpack(&stored)?) {
+            Ok(key) => (stored, key),
             // The account was removed and made anew: nothing that was sealed for the old one can be opened any more.
             Err(_) if is_of(&keys.master, &remote.keys().await?.ok_or(Error::NoKeys)?)? => {
                 let name = account.vault.clone();
                 self.inner.journal.write(move |tx| tx.forget_vault(id, &name)).await?;
                 let stored = self.note_vault(id, &account, None, &keys.master).await?;
-                unwrap_key(&keys.master, &unpack(&stored)?).map_err(|_| Error::WrongPassword)?
+                let key = unwrap_key(&keys.master, &unpack(&stored)?).map_err(|_| Error::WrongPassword)?;
+                (stored, key)
             }
             Err(_) => return Err(Error::WrongPassword),
         };
@@ -263,6 +267,7 @@ impl Engine {
                 master: keys.master.clone(),
                 tags,
                 journal_key,
+                kept_journal_key,
                 collection_keys: Mutex::default(),
             }),
         };
@@ -311,9 +316,17 @@ impl SessionInner {
         pack(&wrap_key(&self.journal_key, env.random.array(), key))
     }
 
-    pub(crate) fn open_file_key(&self, sealed: &[u8]) -> Result<FileKey, Error> {
-        unwrap_key(&self.journal_key, &unpack(sealed)?)
-            .map_err(|_| Error::Tampered("a file key in the journal does not open".to_owned()))
+    /// One that does not open was sealed for a vault that was forgotten: the file is prepared anew.
+    pub(crate) fn open_file_key(&self, sealed: &[u8]) -> Result<FileKey, Failure> {
+        let key = unpack(sealed).ok().and_then(|wrapped| unwrap_key(&self.journal_key, &wrapped).ok());
+        let why = "its key in the journal does not open: it was prepared for a vault that is forgotten";
+        key.ok_or_else(|| Failure::new(Remedy::NewRevision, Code::SourceChanged, why))
+    }
+
+    /// Whether the journal still has the key that this session seals with. If not, another process has found another vault
+    /// here, and what this one would prepare nobody could open.
+    pub(crate) fn is_current(&self, tx: &Tx<'_>) -> Result<bool, StoreError> {
+        Ok(tx.destination(self.destination)?.journal_key.as_ref() == Some(&self.kept_journal_key))
     }
 
     /// Seals a short secret for the journal.

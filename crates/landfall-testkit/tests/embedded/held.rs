@@ -59,6 +59,14 @@ impl Held {
         Self { server, disk, env, vfs }
     }
 
+    /// The same machine's home, over a vault that was put in the place of the first.
+    pub(crate) async fn exchanged(&self) -> (Engine, Session) {
+        self.disk.put_dir("/other-vault").unwrap();
+        let config = ServerConfig { sqlite_vfs: Some(self.vfs.name().to_owned()), ..ServerConfig::new("/other-vault") };
+        let server = Server::open(config, self.env.clone()).await.unwrap();
+        Self::engine_in(self.env.clone(), &server, server.router(), self.settings()).await
+    }
+
     /// Puts a file into `/photos`, with a JPEG's first bytes.
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         let jpeg = [&[0xff, 0xd8, 0xff, 0xe0][..], bytes].concat();
@@ -88,11 +96,11 @@ impl Held {
     }
 
     pub(crate) async fn engine_over(&self, router: axum::Router, settings: Settings) -> (Engine, Session) {
-        self.engine_in(self.env.clone(), router, settings).await
+        Self::engine_in(self.env.clone(), &self.server, router, settings).await
     }
 
-    async fn engine_in(&self, env: Env, router: axum::Router, settings: Settings) -> (Engine, Session) {
-        let token = self.server.embedded_token(None).await.unwrap();
+    async fn engine_in(env: Env, server: &Server, router: axum::Router, settings: Settings) -> (Engine, Session) {
+        let token = server.embedded_token(None).await.unwrap();
         let carrier = Arc::new(ServiceCarrier::new(router));
         let vault = Vault::new(carrier, Origin::in_process(), Token::new(token.as_str()).unwrap());
         let engine = Engine::open(settings, env).await.unwrap();
@@ -134,7 +142,7 @@ impl Held {
     ) -> RestoreReport {
         let ephemeral = Settings { ephemeral: true, ..Settings::new("/nowhere") };
         let env = Env { files: disk.process(disk.spawn()), ..self.env.clone() };
-        let (engine, session) = self.engine_in(env, router, ephemeral).await;
+        let (engine, session) = Self::engine_in(env, &self.server, router, ephemeral).await;
         let target = RestoreTarget { folder: "/out".into(), on_file: Arc::new(|_, _| {}) };
         recipe::restore(&engine, &session, &target, &options).await.unwrap()
     }

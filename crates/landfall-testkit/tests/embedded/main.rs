@@ -2,6 +2,7 @@
 
 mod albums;
 mod duplicates;
+mod exchange;
 mod hanging;
 mod held;
 mod hung;
