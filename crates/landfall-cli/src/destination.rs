@@ -182,7 +182,9 @@ async fn facts(
     place: &Place,
     vault: &Vault,
 ) -> Result<VaultFacts, Failed> {
-    let facts = patiently(command, || engine.facts(vault)).await.during(&format!("cannot ask the vault at {place}"))?;
+    let facts = patiently(command, || engine.facts(vault, Some(destination)))
+        .await
+        .during(&format!("cannot ask the vault at {place}"))?;
     match &destination.vault {
         Some(known) if *known != facts.name && !command.takes_new_vault => {
             let what = format!("cannot use the vault at {place}");
@@ -190,7 +192,7 @@ async fn facts(
                 "attach the disk, or name the server, that has it; `landfall backup --new-vault` begins with this one",
             ))
         }
-        Some(known) if *known == facts.name && facts.cursor < destination.cursor => {
+        Some(known) if *known == facts.name && facts.is_older => {
             command.out.warn(
                 &format!("the vault at {place} was put back to an older state"),
                 Some("a backup sends again what it lacks"),
@@ -246,7 +248,7 @@ pub(crate) async fn find_out(command: &Command, place: &Place) -> Result<Found, 
         Place::Server(origin) => {
             let token = token_of("nobody", "nowhere")?;
             let vault = Vault::new(Arc::new(HttpCarrier::default()), origin.clone(), token);
-            match engine.facts(&vault).await {
+            match engine.facts(&vault, None).await {
                 Ok(_) => Ok(Found::Answers),
                 // It knows what a token is.
                 Err(Error::Destination(failure)) if failure.code == Code::Unauthorized => Ok(Found::Answers),
@@ -276,9 +278,8 @@ pub(crate) async fn look(
     let vault = Vault::new(carrier, Origin::in_process(), token);
     let facts = facts(command, engine, destination, place, &vault).await?;
     Ok(match facts.cursor.cmp(&destination.cursor) {
-        _ if destination.vault.as_ref() != Some(&facts.name) => Seen::Older,
-        Ordering::Less => Seen::Older,
-        Ordering::Equal => Seen::AsKnown,
+        _ if facts.is_older || destination.vault.as_ref() != Some(&facts.name) => Seen::Older,
+        Ordering::Less | Ordering::Equal => Seen::AsKnown,
         Ordering::Greater => Seen::HasNews,
     })
 }

@@ -100,6 +100,22 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Of the records that items of this destination were finished with last, the newest, and the key of the object that
+    /// was registered in it if one of these items brought it. A vault that has lost it was put back to an older state.
+    pub fn newest_record(&self, destination: DestinationId) -> Result<Option<(i64, Option<String>)>, StoreError> {
+        const FINISHED_LAST: &str = "SELECT max(record), object_key FROM
+                (SELECT item.record AS record,
+                        (SELECT object_key FROM object WHERE object.item = item.id AND role = 'file' AND state = 'stored') AS object_key
+                   FROM event CROSS JOIN item ON item.id = event.item
+                  CROSS JOIN content USING (destination, digest, record)
+                  WHERE event.kind = 'done' AND item.destination = ?1
+                  ORDER BY event.number DESC LIMIT 16)";
+        let mut statement = self.connection.prepare_cached(FINISHED_LAST)?;
+        let (record, key): (Option<i64>, Option<String>) =
+            statement.query_row([destination.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(record.map(|record| (record, key)))
+    }
+
     /// Forgets a record that was removed from the vault. Its places will be offered again by the next scan.
     pub fn forget_record(&self, destination: DestinationId, record: i64) -> Result<(), StoreError> {
         self.connection

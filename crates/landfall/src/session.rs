@@ -237,10 +237,13 @@ impl Engine {
         let remote = Remote::new(vault.clone(), &self.inner);
         let id = destination.id;
         // Before the vault is asked: what another process learns meanwhile is later than its answer.
-        let (known, waits) =
-            self.inner.journal.read(move |tx| Ok((tx.destination(id)?, tx.waits_for_secrets(id)?))).await?;
+        let (known, newest, waits) = self
+            .inner
+            .journal
+            .read(move |tx| Ok((tx.destination(id)?, tx.newest_record(id)?, tx.waits_for_secrets(id)?)))
+            .await?;
         let account = remote.account().await?;
-        let is_older = account.cursor < known.cursor;
+        let is_older = is_older(&remote, &account, &known, newest).await?;
         let stored = match known.journal_key {
             // As every time but the first: nothing has to be written.
             Some(stored) if !is_older && known.vault.as_ref() == Some(&account.vault) => stored,
@@ -308,6 +311,26 @@ impl Engine {
         });
         Ok(stored.await?)
     }
+}
+
+/// Whether a vault was put back to an older state than this home has seen. The cursor alone does not tell: others may have
+/// brought so much since that it is higher again, and it is not known of what this home brought itself.
+pub(crate) async fn is_older(
+    remote: &Remote,
+    account: &AccountInfo,
+    known: &Destination,
+    newest: Option<(i64, Option<String>)>,
+) -> Result<bool, Error> {
+    if known.vault.as_ref() != Some(&account.vault) {
+        return Ok(false);
+    }
+    if account.cursor < known.cursor {
+        return Ok(true);
+    }
+    let Some((record, object_key)) = newest else { return Ok(false) };
+    // One that was removed is still there, without its contents.
+    let Some(found) = remote.file(record).await? else { return Ok(true) };
+    Ok(object_key.is_some_and(|key| key != found.file.file.object_key))
 }
 
 impl SessionInner {

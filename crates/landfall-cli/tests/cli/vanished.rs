@@ -111,6 +111,38 @@ fn a_vault_that_was_put_back_to_an_older_state_is_sent_what_it_lacks() {
 }
 
 #[test]
+fn a_vault_that_was_put_back_is_noticed_also_when_others_have_brought_more_since() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.run(["backup", "Pictures"]).exits(0);
+    copy(&world.path("home-vault"), &world.path("older"));
+    world.put_pictures(2..4);
+    world.run(["backup", "Pictures"]).exits(0);
+    fs::remove_dir_all(world.path("home-vault")).unwrap();
+    fs::rename(world.path("older"), world.path("home-vault")).unwrap();
+
+    fs::create_dir(world.path("second")).unwrap();
+    fs::copy(world.path("home/unlock.key"), world.path("second/unlock.key")).unwrap();
+    fs::create_dir(world.path("Others")).unwrap();
+    for number in 10..20 {
+        let path = world.path("Others").join(format!("{number}.png"));
+        fs::write(&path, landfall_images::fixture::png(number, 24, 16)).unwrap();
+        set_modified(&path, 1_234_567_890_000_000_000);
+    }
+    let mut second = world.landfall();
+    second.env("LANDFALL_HOME", world.path("second")).args(["backup", "Others", "--to"]).arg(world.path("home-vault"));
+    Done(second.output().unwrap()).exits(0);
+
+    for uploaded in [2, 0] {
+        let backup = world.run(["backup", "Pictures", "--json"]);
+        assert_eq!(backup.exits(0).json()["uploaded"], uploaded);
+        assert_eq!(backup.stderr().contains("older state"), uploaded > 0, "{}", backup.stderr());
+    }
+    world.run(["restore", "out"]).exits(0);
+    assert_same(&world.pictures(), &world.path("out/Pictures"));
+}
+
+#[test]
 fn damage_is_mended_as_the_hint_says() {
     let world = World::unlocked();
     world.put_pictures(0..3);
