@@ -80,7 +80,7 @@ impl Error {
     pub fn hint(&self) -> String {
         match self {
             Self::Store(StoreError::Damaged { .. }) => {
-                "run the command again with the vault at hand: the journal is set aside and rebuilt".to_owned()
+                "run `landfall backup PATH…` with the vault at hand: it sets the journal aside and rebuilds it".to_owned()
             }
             Self::Store(StoreError::Newer { .. }) => "use the newer version of landfall".to_owned(),
             Self::Store(StoreError::Full) => Code::HomeFull.advice().to_owned(),

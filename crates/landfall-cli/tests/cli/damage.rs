@@ -32,6 +32,10 @@ fn a_damaged_journal_is_set_aside_and_only_what_is_missing_is_sent() {
     world.run(["backup", "Pictures"]).exits(0);
     let journal = world.path("home/journal.db");
     let bytes = damage(&journal);
+    for command in ["pause", "status", "doctor"] {
+        let refused = world.run([command]);
+        assert!(format!("{}{}", refused.stdout(), refused.stderr()).contains("run `landfall backup"), "{command}");
+    }
     assert_eq!(world.run(["pause", "--json"]).exits(1).json()["error"]["code"], "journal-damaged");
 
     world.put("new.png", &png(99, 24, 16));
@@ -60,6 +64,19 @@ fn a_run_on_a_damaged_journal_says_that_what_was_queued_is_not_known_any_more() 
     assert!(!run.stderr().contains("may be removed"), "{}", run.stderr());
     assert_eq!(aside(&world).len(), 1);
     assert_eq!(world.run(["backup", "Pictures", "--json"]).exits(0).json()["linked"], 2);
+}
+
+#[test]
+fn an_empty_journal_is_as_good_as_none() {
+    let world = World::unlocked();
+    fs::write(world.path("home/journal.db"), "").unwrap();
+    assert_eq!(world.run(["status", "--json"]).exits(0).json()["counts"]["queued"], 0);
+    world.run(["status", "--safe-to-quit"]).exits(0);
+    assert_eq!(world.run(["show", "1", "--json"]).exits(2).json()["error"]["code"], "no-such-item");
+    world.run(["doctor"]).exits(0);
+    assert!(fs::read(world.path("home/journal.db")).unwrap().is_empty(), "looking writes nothing");
+    world.put_pictures(0..1);
+    assert_eq!(world.run(["backup", "Pictures", "--json"]).exits(0).json()["uploaded"], 1);
 }
 
 #[test]
