@@ -83,6 +83,20 @@ fn usage_errors_end_with_2_and_a_document() {
 }
 
 #[test]
+fn an_album_without_a_name_or_with_one_that_no_vault_takes_is_refused_before_anything_is_taken() {
+    let world = World::empty();
+    world.put_pictures(0..1);
+    for name in [String::new(), "n".repeat(1009)] {
+        let refused = world.run(["backup", "Pictures", "--album", &name, "--json"]);
+        assert_eq!(refused.exits(2).json()["error"]["code"], "usage");
+    }
+    assert!(!world.path("home").exists() && !world.path("home-vault").exists());
+    let world = World::unlocked();
+    world.put_pictures(0..1);
+    world.run(["backup", "Pictures", "--album", &"n".repeat(1008)]).exits(0);
+}
+
+#[test]
 fn settings_come_from_the_environment_before_the_file() {
     let world = World::empty();
     world.run(["config", "set", "transfers", "3"]).exits(0);
