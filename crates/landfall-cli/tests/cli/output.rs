@@ -97,6 +97,26 @@ fn an_album_without_a_name_or_with_one_that_no_vault_takes_is_refused_before_any
 }
 
 #[test]
+fn results_that_cannot_be_written_are_an_error_and_a_reader_that_has_gone_is_none() {
+    let world = World::unlocked();
+    let to = |arguments: &[&str], out: std::process::Stdio| {
+        Done(world.landfall().args(arguments).stdout(out).output().unwrap())
+    };
+    let account = ["server", "account", "add", "alice", "--vault", "served"];
+    let all = [&account[..], &["recovery-key"], &["ls", "--json"], &["status"], &["completions", "bash"], &["--help"]];
+    for arguments in all {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let failed = to(arguments, full.into());
+        assert!(failed.exits(1).stderr().contains("cannot write to stdout"), "{arguments:?}: {}", failed.stderr());
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        if arguments != account {
+            to(arguments, writer.into()).exits(0);
+        }
+    }
+}
+
+#[test]
 fn settings_come_from_the_environment_before_the_file() {
     let world = World::empty();
     world.run(["config", "set", "transfers", "3"]).exits(0);
