@@ -117,6 +117,18 @@ fn results_that_cannot_be_written_are_an_error_and_a_reader_that_has_gone_is_non
 }
 
 #[test]
+fn a_home_that_cannot_be_made_ends_with_8() {
+    let world = World::empty();
+    fs::write(world.path("file"), "").unwrap();
+    for home in [world.path("file"), world.path("file/below"), "/proc/landfall".into()] {
+        let refused = Done(world.landfall().env("LANDFALL_HOME", &home).args(["pause", "--json"]).output().unwrap());
+        let error = refused.exits(8).json()["error"].clone();
+        assert!(error["message"].as_str().unwrap().contains(&*home.to_string_lossy()), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("--home DIR"), "{error}");
+    }
+}
+
+#[test]
 fn settings_come_from_the_environment_before_the_file() {
     let world = World::empty();
     world.run(["config", "set", "transfers", "3"]).exits(0);
