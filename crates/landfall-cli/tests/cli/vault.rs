@@ -71,3 +71,18 @@ fn an_existing_file_that_differs_is_replaced_only_if_asked() {
     assert_eq!(replaced.exits(0).json()["restored"], 1);
     crate::world::assert_same(&world.pictures(), &world.path("out/Pictures"));
 }
+
+#[test]
+fn nothing_is_restored_into_the_home_or_the_vault() {
+    let world = World::unlocked();
+    world.put_pictures(0..1);
+    world.run(["backup", "Pictures"]).exits(0);
+    crate::world::copy(&world.path("home-vault"), &world.path("moved"));
+    for out in ["home", "home/out", "home-vault", "home-vault/blobs/out", "moved/out"] {
+        let refused = world.run(["restore", out, "--from", "moved", "--json"]);
+        assert_eq!(refused.exits(2).json()["error"]["code"], "invalid");
+        assert!(refused.stderr().contains("which is landfall's own"), "{}", refused.stderr());
+    }
+    assert!(!world.path("home/out").exists() && !world.path("moved/out").exists());
+    world.run(["restore", "out"]).exits(0);
+}
