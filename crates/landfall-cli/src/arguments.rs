@@ -54,6 +54,18 @@ pub(crate) struct Global {
     pub recovery_key_file: Option<PathBuf>,
 }
 
+/// Most bytes of an album's name: a vault takes 1024 of a sealed one, and sealing adds 16.
+const ALBUM_BYTES_MAX: usize = 1008;
+
+/// A name that every vault takes.
+fn album_name(name: &str) -> Result<String, String> {
+    match name.len() {
+        0 => Err("an album needs a name".to_owned()),
+        1..=ALBUM_BYTES_MAX => Ok(name.to_owned()),
+        bytes => Err(format!("the name of an album has at most {ALBUM_BYTES_MAX} bytes, and this one has {bytes}")),
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Subcommands {
@@ -154,7 +166,7 @@ pub(crate) struct Backup {
     #[command(flatten)]
     pub to: To,
     /// Put everything into this album instead of one per PATH
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = album_name)]
     pub album: Option<String>,
     /// Take any file, not only images, videos and their sidecars
     #[arg(long)]

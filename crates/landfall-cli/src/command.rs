@@ -125,7 +125,7 @@ impl Command {
         self.open(Settings { ephemeral: true, ..self.settings() }).await
     }
 
-    /// The home, opened only to look. `None` if there is no journal.
+    /// The home, opened only to look. `None` if there is no journal, or an empty file.
     ///
     /// SQLite cannot read a journal in WAL mode where it may not write, or has no room to; then a copy is looked at.
     ///
@@ -145,6 +145,8 @@ impl Command {
                 Err(error) => return Err(error).during("cannot read the journal"),
                 Ok(_) => return Ok(Some(engine)),
             }
+        } else if opened.as_ref().is_err_and(is_unbegun) {
+            return Ok(None);
         } else if !opened.as_ref().is_err_and(cannot_be_looked_at) {
             return opened.map(Some).during("cannot read the journal");
         }
@@ -187,6 +189,11 @@ impl Command {
     async fn open(&self, settings: Settings) -> Result<Engine, Failed> {
         Engine::open(settings, self.env.clone()).await.during("cannot open the home")
     }
+}
+
+/// Whether a journal that was only to be looked at is empty: whoever made the file died before the schema was in it.
+pub(crate) fn is_unbegun(error: &landfall::Error) -> bool {
+    matches!(error, landfall::Error::Store(landfall::StoreError::Newer { found: 0, .. }))
 }
 
 fn cannot_be_looked_at(error: &landfall::Error) -> bool {

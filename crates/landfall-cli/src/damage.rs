@@ -4,24 +4,63 @@ use std::{io, path::PathBuf, time::Duration};
 
 use landfall::{Engine, Error, Settings, StoreError};
 
-use crate::{command::Command, failed::Failed};
+use crate::{command::Command, exit::Exit, failed::Failed};
 
 /// How often a journal is set aside before something else must be wrong.
 const TIMES_MAX: usize = 2;
 
-/// Does `work`; if it finds the journal damaged, sets that aside and does it again with a fresh one.
+/// Does `work`, which is a backup; if it finds the journal damaged, sets that aside and does it again with a fresh one.
 ///
 /// # Errors
 /// What `work` says at last.
-pub(crate) async fn healing<T>(
+pub(crate) async fn healing(
     command: &Command,
-    mut work: impl AsyncFnMut() -> Result<T, Failed>,
-) -> Result<T, Failed> {
+    mut work: impl AsyncFnMut() -> Result<Exit, Failed>,
+) -> Result<Exit, Failed> {
+    let mut aside = Vec::new();
     for _ in 0..TIMES_MAX {
         match work().await {
             Err(failed) if failed.is_damage => {
                 command.out.clear();
-                set_aside(command, &failed).await?;
+                aside.extend(set_aside(command, &failed, Some("nothing is sent again that the vault holds")).await?);
+            }
+            other => {
+                if matches!(other, Ok(Exit::Done | Exit::Problems | Exit::Queued)) {
+                    say_removable(command, &aside);
+                }
+                return other;
+            }
+        }
+    }
+    work().await
+}
+
+/// What else was queued in a journal is taken again only by backups of the same paths.
+fn say_removable(command: &Command, aside: &[PathBuf]) {
+    for file in aside {
+        command.out.note(&format!("`{}` may be removed once every path was backed up again", file.display()));
+    }
+}
+
+/// Does `work`, which only goes on with what is queued; if it finds the journal damaged, sets that aside and says what is
+/// lost with it: nobody but the next backup can find out what was queued.
+///
+/// # Errors
+/// What `work` says; `journal-damaged` if the journal was set aside.
+pub(crate) async fn forgetting(
+    command: &Command,
+    mut work: impl AsyncFnMut() -> Result<Exit, Failed>,
+) -> Result<Exit, Failed> {
+    for _ in 0..TIMES_MAX {
+        match work().await {
+            Err(failed) if failed.is_damage => {
+                command.out.clear();
+                if set_aside(command, &failed, None).await?.is_some() {
+                    let why = "what was queued was in the damaged journal, and is not known any more";
+                    return Err(Failed::new("journal-damaged", "cannot go on", why).hint(
+                        "`landfall backup PATH…` takes it again, for each path that is backed up; keep the file set aside until then",
+                    ));
+                }
             }
             other => return other,
         }
@@ -29,8 +68,9 @@ pub(crate) async fn healing<T>(
     work().await
 }
 
-/// Renames the journal and what belongs to it, unless another process has done so meanwhile.
-async fn set_aside(command: &Command, failed: &Failed) -> Result<(), Failed> {
+/// Renames the journal and what belongs to it, and returns its new name. `None` if there is nothing to set aside: another
+/// process has done so meanwhile.
+async fn set_aside(command: &Command, failed: &Failed, hint: Option<&str>) -> Result<Option<PathBuf>, Failed> {
     let home = &command.home.folder;
     let cannot = |error: io::Error| {
         Failed::new("journal-damaged", "cannot set the damaged journal aside", error.to_string())
@@ -45,7 +85,7 @@ async fn set_aside(command: &Command, failed: &Failed) -> Result<(), Failed> {
     };
     let settings = Settings { check: true, ..command.settings() };
     if !is_damaged(Engine::open(settings, command.env.clone()).await) {
-        return Ok(());
+        return Ok(None);
     }
     if is_in_use(command) {
         let what = "cannot set the damaged journal aside";
@@ -65,11 +105,8 @@ async fn set_aside(command: &Command, failed: &Failed) -> Result<(), Failed> {
         }
     }
     command.env.files.sync_dir(home).map_err(cannot)?;
-    command.out.warn(
-        &format!("journal-damaged: {}; it was set aside as `{}`, and a new one is begun", failed.why, aside.display()),
-        Some("nothing is sent again that the vault holds; the file set aside may be removed"),
-    );
-    Ok(())
+    command.out.warn(&format!("journal-damaged: {}; it was set aside as `{}`", failed.why, aside.display()), hint);
+    Ok(Some(aside))
 }
 
 fn is_damaged(opened: Result<Engine, Error>) -> bool {

@@ -472,8 +472,10 @@ pub(crate) fn token_of_environment() -> Result<Option<Token>, Failed> {
 
 /// A token out of a text.
 pub(crate) fn token_of(text: &str, origin: &str) -> Result<Token, Failed> {
-    Token::new(text)
-        .map_err(|error| Failed::new("unauthorized", format!("cannot use the token of {origin}"), error.to_string()))
+    Token::new(text).map_err(|error| {
+        Failed::new("unauthorized", format!("cannot use the token of {origin}"), error.to_string())
+            .hint("give the token alone, as `landfall server account add NAME > FILE` writes it")
+    })
 }
 
 /// The token that `login` kept, opened by whatever secret is at hand.

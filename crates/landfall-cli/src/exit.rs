@@ -48,7 +48,9 @@ impl Exit {
             "invalid" | "not-found" | "no-such-item" | "no-such-content" | "no-such-vault" | "another-vault" => {
                 Self::Usage
             }
-            "home-read-only" | "not-permitted" | "vault-read-only" | "bad-config" => Self::Configuration,
+            "home-read-only" | "home-unusable" | "not-permitted" | "vault-read-only" | "bad-config" => {
+                Self::Configuration
+            }
             _ => Self::Internal,
         }
     }
@@ -94,6 +96,7 @@ mod tests {
             ("invalid", 2),
             ("no-such-item", 2),
             ("home-read-only", 8),
+            ("home-unusable", 8),
         ] {
             assert_eq!(Exit::of_code(code).code(), exit, "{code}");
         }

@@ -77,6 +77,12 @@ impl Home {
         let bad =
             |why: String| Failed::new("bad-config", format!("cannot read `{}`", self.config_path().display()), why);
         if let Some(why) = &self.unread {
+            let is_shut = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+            if fs::symlink_metadata(self.config_path()).is_err_and(is_shut) {
+                let what = format!("cannot use the home `{}`", self.folder.display());
+                return Err(Failed::new("not-permitted", what, why.clone())
+                    .hint("see to it that you may use that folder, or choose another with `--home DIR`"));
+            }
             return Err(bad(why.clone()).hint("mend the file, or remove it: everything has a default"));
         }
         match self.config.iter().find(|(key, _)| !KEYS.iter().any(|(name, _, _)| name == key)) {

@@ -32,7 +32,7 @@ use crate::{
     command::Command,
     exit::Exit,
     failed::Failed,
-    output::{Format, Output},
+    output::{Colour, Format, Output},
     signals::Signals,
 };
 
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         }
         failed.exit
     });
-    ExitCode::from(exit.code())
+    ExitCode::from(out.end(exit).code())
 }
 
 async fn carry_out(arguments: Arguments, out: &Arc<Output>) -> Result<Exit, Failed> {
@@ -87,9 +87,17 @@ async fn carry_out(arguments: Arguments, out: &Arc<Output>) -> Result<Exit, Fail
 
 /// The command line could not be read, or asks for help.
 fn refused(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
+    let printed = error.print();
     if !error.use_stderr() {
-        return ExitCode::from(Exit::Done.code());
+        let out = Output::new(Format::Human, false, false, Colour::Auto);
+        return match output::forgiven(printed.and_then(|()| std::io::Write::flush(&mut std::io::stdout()))) {
+            Ok(()) => ExitCode::from(Exit::Done.code()),
+            Err(error) => {
+                let failed = output::unwritten(&error);
+                out.failed(&failed);
+                ExitCode::from(failed.exit.code())
+            }
+        };
     }
     if std::env::args_os().any(|argument| argument == "--json") {
         let message = error.to_string();

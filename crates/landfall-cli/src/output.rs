@@ -8,7 +8,7 @@ use std::{
 use indicatif::MultiProgress;
 use serde_json::{Map, Value, json};
 
-use crate::failed::Failed;
+use crate::{exit::Exit, failed::Failed};
 
 /// For whom results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) struct Output {
     colour: bool,
     bars: bool,
     drawn: Mutex<Option<MultiProgress>>,
+    /// Why a result could not be written.
+    unwritten: Mutex<Option<io::Error>>,
 }
 
 impl Output {
@@ -53,7 +55,15 @@ impl Output {
             Colour::Never => false,
             Colour::Auto => terminal && !plain,
         };
-        Self { format, quiet, verbose, colour, bars: terminal && !quiet, drawn: Mutex::default() }
+        Self {
+            format,
+            quiet,
+            verbose,
+            colour,
+            bars: terminal && !quiet,
+            drawn: Mutex::default(),
+            unwritten: Mutex::default(),
+        }
     }
 
     /// For whom results are written.
@@ -79,7 +89,7 @@ impl Output {
     /// A line of a result, for people.
     pub(crate) fn line(&self, line: &str) {
         if self.format == Format::Human {
-            self.around(|| write_stdout(line));
+            self.around(|| self.write_line(line));
         }
     }
 
@@ -89,7 +99,7 @@ impl Output {
             Format::Human => {}
             Format::Json => {
                 fields.insert("v".to_owned(), 1.into());
-                write_stdout(&Value::Object(fields).to_string());
+                self.write_line(&Value::Object(fields).to_string());
             }
             Format::JsonLines => self.event("summary", fields),
         }
@@ -100,7 +110,7 @@ impl Output {
         if self.format == Format::JsonLines {
             fields.insert("v".to_owned(), 1.into());
             fields.insert("type".to_owned(), kind.into());
-            self.around(|| write_stdout(&Value::Object(fields).to_string()));
+            self.around(|| self.write_line(&Value::Object(fields).to_string()));
         }
     }
 
@@ -133,10 +143,7 @@ impl Output {
 
     /// Why the command did not do what was asked.
     pub(crate) fn failed(&self, failed: &Failed) {
-        self.say(&format!("{} {}", self.painted("error:", "31;1"), crate::human::text(&failed.message())));
-        if let Some(hint) = &failed.hint {
-            self.say(&format!("{} {hint}", self.painted("hint:", "36;1")));
-        }
+        self.say_failed(failed);
         let mut error = json!({ "code": failed.code, "message": failed.message(), "hint": failed.hint });
         if let Some(queued) = failed.queued {
             error["queued"] = queued.into();
@@ -147,6 +154,13 @@ impl Output {
             Format::Human => {}
             Format::Json => self.document(fields),
             Format::JsonLines => self.event("error", fields),
+        }
+    }
+
+    fn say_failed(&self, failed: &Failed) {
+        self.say(&format!("{} {}", self.painted("error:", "31;1"), crate::human::text(&failed.message())));
+        if let Some(hint) = &failed.hint {
+            self.say(&format!("{} {hint}", self.painted("hint:", "36;1")));
         }
     }
 
@@ -164,6 +178,31 @@ impl Output {
         }
     }
 
+    /// Writes bytes that are a result of their own.
+    pub(crate) fn raw(&self, bytes: &[u8]) {
+        self.write(|stdout| stdout.write_all(bytes));
+    }
+
+    /// Says on stderr that results could not be written, if that is so. Returns how the command ends then.
+    pub(crate) fn end(&self, exit: Exit) -> Exit {
+        let error = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(error) = error else { return exit };
+        self.say_failed(&unwritten(&error));
+        if exit == Exit::Done { Exit::Internal } else { exit }
+    }
+
+    fn write_line(&self, line: &str) {
+        self.write(|stdout| writeln!(stdout, "{line}"));
+    }
+
+    /// What was asked for goes on if a result cannot be written; the first error says why nobody will see it.
+    fn write(&self, write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) {
+        let mut stdout = io::stdout().lock();
+        if let Err(error) = forgiven(write(&mut stdout).and_then(|()| stdout.flush())) {
+            self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+
     fn around(&self, write: impl FnOnce()) {
         let bars = self.drawn.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match bars {
@@ -177,10 +216,15 @@ impl Output {
     }
 }
 
-/// A reader that has gone away is not our trouble: what was asked for goes on.
-fn write_stdout(line: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+/// A reader that has gone away is not our trouble.
+pub(crate) fn forgiven(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+}
+
+/// A result that could not be written, as a failure.
+pub(crate) fn unwritten(error: &io::Error) -> Failed {
+    Failed::new("io", "cannot write to stdout", error.to_string())
+        .hint("what the command did is done, but its result is lost; check where stdout leads to")
 }
 
 /// The members of a JSON object.

@@ -106,7 +106,7 @@ impl Engine {
     /// Opens a home, creating it if it is missing.
     ///
     /// # Errors
-    /// What [`Journal::open`] says; [`Error::Io`] if the folder cannot be made.
+    /// What [`Journal::open`] says; [`Error::Home`] if the folder cannot be made.
     pub async fn open(settings: Settings, env: Env) -> Result<Self, Error> {
         if !settings.read_only && !settings.ephemeral {
             let (files, home) = (env.files.clone(), settings.home.clone());
@@ -116,7 +116,7 @@ impl Engine {
                     files.create_dir_durable(&home.join("workers"))
                 })
                 .await
-                .map_err(|source| Error::Io { action: "create", path: settings.home.clone(), source })?;
+                .map_err(|source| Error::Home { path: settings.home.clone(), source })?;
         }
         let options = JournalOptions {
             path: if settings.ephemeral { PathBuf::from(":memory:") } else { Self::journal_path(&settings.home) },

@@ -15,6 +15,15 @@ pub enum Error {
     /// The destination: the failure says what to do.
     #[error("{0}")]
     Destination(Failure),
+    /// The home is not there and cannot be made.
+    #[error("cannot make the home `{}`: {source}", path.display())]
+    Home {
+        /// Its folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// A folder or file of ours cannot be used.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
@@ -63,6 +72,11 @@ impl Error {
             Self::Store(StoreError::NoSuchItem(_)) => "no-such-item",
             Self::Store(_) => "internal",
             Self::Destination(failure) => failure.code.as_str(),
+            Self::Home { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull => "home-full",
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "not-permitted",
+                _ => "home-unusable",
+            },
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => "home-full",
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "not-permitted",
@@ -84,7 +98,7 @@ impl Error {
     pub fn hint(&self) -> String {
         match self {
             Self::Store(StoreError::Damaged { .. }) => {
-                "run the command again with the vault at hand: the journal is set aside and rebuilt".to_owned()
+                "run `landfall backup PATH…` with the vault at hand: it sets the journal aside and rebuilds it".to_owned()
             }
             Self::Store(StoreError::Newer { .. }) => "use the newer version of landfall".to_owned(),
             Self::Store(StoreError::Full) => Code::HomeFull.advice().to_owned(),
@@ -96,9 +110,10 @@ impl Error {
                     .to_owned(),
             Self::Store(_) => "this is a bug, or a broken disk; `landfall doctor` tells more".to_owned(),
             Self::Destination(failure) => failure.code.advice().to_owned(),
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Self::Home { source, .. } | Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free space on that disk, then run the command again".to_owned()
             }
+            Self::Home { .. } => "name a folder that you may write to with `--home DIR` or LANDFALL_HOME".to_owned(),
             Self::Io { .. } => "check that the path exists and may be used".to_owned(),
             Self::Locked => Code::Locked.advice().to_owned(),
             Self::WrongPassword => "try again, or use the recovery key with `--recovery-key-file`".to_owned(),

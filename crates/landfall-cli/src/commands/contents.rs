@@ -100,8 +100,14 @@ pub(crate) async fn verify(command: &Command, arguments: &Verify) -> Result<Exit
 /// Carries out `landfall rm`.
 pub(crate) async fn remove(command: &Command, arguments: &Rm) -> Result<Exit, Failed> {
     let reading = read(command, &arguments.from, Mode::Find).await?;
-    vault::remove(&reading.engine, &reading.session, &arguments.ids).await.during("cannot remove")?;
-    command.out.document(fields(json!({ "removed": arguments.ids })));
-    command.out.note(&format!("removed {}", human::count(arguments.ids.len() as u64, "content")));
+    let removed = vault::remove(&reading.engine, &reading.session, &arguments.ids).await.during("cannot remove")?;
+    let mut gone: Vec<i64> = arguments.ids.iter().copied().filter(|id| !removed.contains(id)).collect();
+    gone.sort_unstable();
+    gone.dedup();
+    command.out.document(fields(json!({ "removed": removed, "gone": gone })));
+    for id in &gone {
+        command.out.note(&format!("content {id} was removed before"));
+    }
+    command.out.note(&format!("removed {}", human::count(removed.len() as u64, "content")));
     Ok(Exit::Done)
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{config, place_of};
 use crate::{
-    command::Command,
+    command::{Command, is_unbegun},
     destination::{self, Found, Place},
     exit::Exit,
     failed::{Failed, failed},
@@ -118,11 +118,13 @@ fn is_open_to_others(_: &Path) -> bool {
 
 async fn journal(command: &Command) -> Check {
     let check = |verdict, message: String, remedy: Option<String>| Check { name: "journal", verdict, message, remedy };
+    let none = || check("ok", "none yet; the first `landfall backup` makes it".to_owned(), None);
     if !command.home.journal().exists() {
-        return check("ok", "none yet; the first `landfall backup` makes it".to_owned(), None);
+        return none();
     }
     let settings = Settings { check: true, read_only: true, ..command.settings() };
     match Engine::open(settings, command.env.clone()).await {
+        Err(error) if is_unbegun(&error) => none(),
         Err(error) => {
             let failed = failed("", &error);
             check("fail", failed.message(), failed.hint)

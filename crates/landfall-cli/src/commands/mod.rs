@@ -16,8 +16,6 @@ mod serve;
 mod status;
 mod work;
 
-use std::io::Write as _;
-
 use clap::CommandFactory as _;
 use landfall::{Destination, Engine, Session};
 use serde_json::json;
@@ -65,7 +63,7 @@ async fn carry_out_droppable(command: &Command, what: Subcommands) -> Result<Exi
         Subcommands::RecoveryKey(to) => keys::recovery_key(command, &to).await,
         Subcommands::Login(login) => login::login(command, &login).await,
         Subcommands::Doctor => doctor::doctor(command).await,
-        Subcommands::Completions { shell } => Ok(completions(shell)),
+        Subcommands::Completions { shell } => Ok(completions(command, shell)),
         Subcommands::Version => Ok(version(command)),
         Subcommands::Backup(_) | Subcommands::Run(_) | Subcommands::Server(_) | Subcommands::Config(_) => {
             unreachable!("carried out by the caller")
@@ -80,11 +78,10 @@ fn version(command: &Command) -> Exit {
     Exit::Done
 }
 
-fn completions(shell: clap_complete::Shell) -> Exit {
+fn completions(command: &Command, shell: clap_complete::Shell) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "landfall", &mut script);
-    // A reader that has gone away is not our trouble.
-    let _ = std::io::stdout().write_all(&script);
+    command.out.raw(&script);
     Exit::Done
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use landfall::recipes::vault::{RestoreOptions, RestoreTarget, restore as restore_all};
 use serde_json::{Value, json};
 
-use super::read;
+use super::{place_of, read};
 use crate::{
     arguments::Restore,
     command::Command,
-    destination::Mode,
+    destination::{Mode, real_path},
     exit::Exit,
     failed::{During as _, Failed},
     filter::filter,
@@ -25,6 +25,7 @@ pub(crate) async fn restore(command: &Command, arguments: Restore) -> Result<Exi
         let what = format!("cannot restore to `{}`", folder.display());
         return Err(Failed::usage(what, "it is no folder").hint("name a folder; it is made if it is missing"));
     }
+    refuse_ourselves(command, &arguments)?;
     let reading = read(command, &arguments.from, Mode::Read).await?;
     let out = Arc::clone(&command.out);
     let target = RestoreTarget {
@@ -71,6 +72,22 @@ pub(crate) async fn restore(command: &Command, arguments: Restore) -> Result<Exi
         command.out.say(&format!("hint: {}", remedy(code)));
     }
     Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Problems })
+}
+
+/// What lies in the home or in a vault is landfall's: neither would be backed up, nor be safe there.
+fn refuse_ourselves(command: &Command, arguments: &Restore) -> Result<(), Failed> {
+    let place = place_of(command, arguments.from.from.as_deref())?;
+    let ours = [Some(command.home.folder.as_path()), Some(command.home.default_vault.as_path()), place.folder()];
+    let Ok(folder) = real_path(&arguments.folder) else { return Ok(()) };
+    let mut ours = ours.into_iter().flatten().filter_map(|own| real_path(own).ok());
+    match ours.find(|own| folder.starts_with(own)) {
+        None => Ok(()),
+        Some(own) => {
+            let what = format!("cannot restore to `{}`", arguments.folder.display());
+            let why = format!("it is part of `{}`, which is landfall's own", own.display());
+            Err(Failed::usage(what, why).hint("name a folder outside of the home and the vault"))
+        }
+    }
 }
 
 fn say_restored(out: &Output, place: &[u8], bytes: u64) {

@@ -26,7 +26,7 @@ pub(crate) async fn run(mut command: Command, arguments: Run) -> Result<Exit, Fa
     if arguments.once {
         command.patience = Duration::ZERO;
     }
-    damage::healing(&command, async || all(&command, &arguments).await).await
+    damage::forgetting(&command, async || all(&command, &arguments).await).await
 }
 
 /// Works on the destinations that have something queued, one after the other.

@@ -59,6 +59,7 @@ fn what_is_not_taken_is_counted_and_named() {
     world.put("empty.jpg", b"");
     world.put("letter.txt", b"dear");
     symlink("/nowhere/at/all", world.pictures().join("lost.jpg")).unwrap();
+    symlink("loop.jpg", world.pictures().join("loop.jpg")).unwrap();
     fs::create_dir(world.path("other")).unwrap();
     symlink(world.path("other"), world.pictures().join("folder")).unwrap();
     let backup = world.run(["backup", "Pictures", "--json"]);
@@ -69,6 +70,7 @@ fn what_is_not_taken_is_counted_and_named() {
         ("Pictures/empty.jpg", "empty"),
         ("Pictures/folder", "linked-folder"),
         ("Pictures/letter.txt", "not-media"),
+        ("Pictures/loop.jpg", "dangling-link"),
         ("Pictures/lost.jpg", "dangling-link"),
     ];
     assert_eq!(skipped, expected.map(|(path, code)| (path.to_owned(), code.to_owned())));

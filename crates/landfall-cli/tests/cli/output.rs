@@ -83,6 +83,52 @@ fn usage_errors_end_with_2_and_a_document() {
 }
 
 #[test]
+fn an_album_without_a_name_or_with_one_that_no_vault_takes_is_refused_before_anything_is_taken() {
+    let world = World::empty();
+    world.put_pictures(0..1);
+    for name in [String::new(), "n".repeat(1009)] {
+        let refused = world.run(["backup", "Pictures", "--album", &name, "--json"]);
+        assert_eq!(refused.exits(2).json()["error"]["code"], "usage");
+    }
+    assert!(!world.path("home").exists() && !world.path("home-vault").exists());
+    let world = World::unlocked();
+    world.put_pictures(0..1);
+    world.run(["backup", "Pictures", "--album", &"n".repeat(1008)]).exits(0);
+}
+
+#[test]
+fn results_that_cannot_be_written_are_an_error_and_a_reader_that_has_gone_is_none() {
+    let world = World::unlocked();
+    let to = |arguments: &[&str], out: std::process::Stdio| {
+        Done(world.landfall().args(arguments).stdout(out).output().unwrap())
+    };
+    let account = ["server", "account", "add", "alice", "--vault", "served"];
+    let all = [&account[..], &["recovery-key"], &["ls", "--json"], &["status"], &["completions", "bash"], &["--help"]];
+    for arguments in all {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let failed = to(arguments, full.into());
+        assert!(failed.exits(1).stderr().contains("cannot write to stdout"), "{arguments:?}: {}", failed.stderr());
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        if arguments != account {
+            to(arguments, writer.into()).exits(0);
+        }
+    }
+}
+
+#[test]
+fn a_home_that_cannot_be_made_ends_with_8() {
+    let world = World::empty();
+    fs::write(world.path("file"), "").unwrap();
+    for home in [world.path("file"), world.path("file/below"), "/proc/landfall".into()] {
+        let refused = Done(world.landfall().env("LANDFALL_HOME", &home).args(["pause", "--json"]).output().unwrap());
+        let error = refused.exits(8).json()["error"].clone();
+        assert!(error["message"].as_str().unwrap().contains(&*home.to_string_lossy()), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("--home DIR"), "{error}");
+    }
+}
+
+#[test]
 fn settings_come_from_the_environment_before_the_file() {
     let world = World::empty();
     world.run(["config", "set", "transfers", "3"]).exits(0);

@@ -23,8 +23,9 @@ impl Drop for Server {
 fn a_device_logs_in_backs_up_and_restores_over_the_network() {
     let world = World::empty();
     world.put_pictures(0..3);
-    let account = world.run(["server", "account", "add", "alice", "--vault", "served", "--json"]);
-    fs::write(world.path("token"), account.exits(0).json()["token"].as_str().unwrap()).unwrap();
+    let account = world.run(["server", "account", "add", "alice", "--vault", "served"]);
+    fs::write(world.path("token"), account.exits(0).stdout()).unwrap();
+    assert!(account.stderr().contains("made the account `alice`"), "{}", account.stderr());
     let list = world.run(["server", "account", "ls", "--vault", "served", "--json"]);
     assert_eq!(list.exits(0).json()["accounts"][0]["name"], "alice");
     world.run(["server", "account", "add", "alice", "--vault", "served"]).exits(2);
@@ -34,6 +35,9 @@ fn a_device_logs_in_backs_up_and_restores_over_the_network() {
 
     let stranger = world.landfall().args(["backup", "Pictures", "--to", url, "--json"]).output().unwrap();
     assert_eq!(Done(stranger).exits(4).json()["error"]["code"], "unauthorized");
+    fs::write(world.path("more"), format!("account 1\ntoken   {}", account.stdout())).unwrap();
+    let refused = world.run(["login", url, "--token-file", "more", "--json"]);
+    assert!(refused.exits(4).json()["error"]["hint"].as_str().unwrap().contains("the token alone"));
     let login =
         world.landfall().args(["login", url, "--token-file", "token"]).env("LANDFALL_PASSWORD", PASSWORD).output();
     Done(login.unwrap()).exits(0);
@@ -46,6 +50,7 @@ fn a_device_logs_in_backs_up_and_restores_over_the_network() {
     assert_same(&world.pictures(), &world.path("out/Pictures"));
 
     let token = fs::read_to_string(world.path("token")).unwrap();
+    let token = token.trim_end();
     let bad = world.landfall().args(["ls", "--from", url, "--json"]).env("LANDFALL_TOKEN", "wrong").output().unwrap();
     assert_eq!(Done(bad).exits(4).json()["error"]["code"], "unauthorized");
     assert!(

@@ -22,6 +22,23 @@ fn a_removed_content_is_gone_and_the_rest_is_not() {
 }
 
 #[test]
+fn only_what_was_still_there_is_told_as_removed() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.run(["backup", "Pictures"]).exits(0);
+    let items = world.run(["ls", "--json"]).exits(0).json()["items"].as_array().unwrap().clone();
+    let ids: Vec<i64> = items.iter().map(|item| item["id"].as_i64().unwrap()).collect();
+    let [first, second] = [ids[0].to_string(), ids[1].to_string()];
+    let once = world.run(["rm", &first, &first, "--json"]);
+    assert_eq!(once.exits(0).json()["removed"], serde_json::json!([ids[0]]));
+    let again = world.run(["rm", &first]);
+    assert!(again.exits(0).stderr().contains("removed 0 contents"), "{}", again.stderr());
+    assert!(again.stderr().contains(&format!("content {first} was removed before")), "{}", again.stderr());
+    let both = world.run(["rm", &first, &second, "--json"]).exits(0).json();
+    assert_eq!((&both["removed"], &both["gone"]), (&serde_json::json!([ids[1]]), &serde_json::json!([ids[0]])));
+}
+
+#[test]
 fn a_flipped_bit_in_the_vault_is_found_by_reading() {
     let world = World::unlocked();
     world.put_pictures(0..1);
@@ -53,4 +70,19 @@ fn an_existing_file_that_differs_is_replaced_only_if_asked() {
     let replaced = world.run(["restore", "out", "--overwrite", "--match", "p0*", "--json"]);
     assert_eq!(replaced.exits(0).json()["restored"], 1);
     crate::world::assert_same(&world.pictures(), &world.path("out/Pictures"));
+}
+
+#[test]
+fn nothing_is_restored_into_the_home_or_the_vault() {
+    let world = World::unlocked();
+    world.put_pictures(0..1);
+    world.run(["backup", "Pictures"]).exits(0);
+    crate::world::copy(&world.path("home-vault"), &world.path("moved"));
+    for out in ["home", "home/out", "home-vault", "home-vault/blobs/out", "moved/out"] {
+        let refused = world.run(["restore", out, "--from", "moved", "--json"]);
+        assert_eq!(refused.exits(2).json()["error"]["code"], "invalid");
+        assert!(refused.stderr().contains("which is landfall's own"), "{}", refused.stderr());
+    }
+    assert!(!world.path("home/out").exists() && !world.path("moved/out").exists());
+    world.run(["restore", "out"]).exits(0);
 }

@@ -58,23 +58,33 @@ fn entry(open: &OpenRecord) -> Entry {
     }
 }
 
-/// Takes contents out of the vault. What is already gone is no error. Returns once the vault has done it.
+/// Takes contents out of the vault. What is already gone is no error. Returns, once the vault has done it, the numbers of
+/// those that were there.
 ///
 /// # Errors
 /// [`Error::NoSuchContent`] if there is no such content; nothing was removed then.
-pub async fn remove(engine: &Engine, session: &Session, ids: &[i64]) -> Result<(), Error> {
+pub async fn remove(engine: &Engine, session: &Session, ids: &[i64]) -> Result<Vec<i64>, Error> {
     let remote = &session.inner.remote;
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
     let mut items = Vec::new();
-    for id in ids {
+    for id in &ids {
         let record = remote.patiently(|| remote.file(*id)).await?;
         let record = record.ok_or_else(|| Error::NoSuchContent(*id))?;
-        items.push(TrashItem { file_id: *id, collection_id: record.file.collection_id });
+        if !record.is_deleted {
+            items.push(TrashItem { file_id: *id, collection_id: record.file.collection_id });
+        }
     }
-    let what = TrashRequest { items };
-    remote.patiently(|| remote.trash(&what)).await?;
-    let (destination, ids) = (session.inner.destination, ids.to_vec());
+    let removed = items.iter().map(|item| item.file_id).collect();
+    if !items.is_empty() {
+        let what = TrashRequest { items };
+        remote.patiently(|| remote.trash(&what)).await?;
+    }
+    // Also of one that was gone before: another home may have removed it.
+    let destination = session.inner.destination;
     engine.inner.journal.write(move |tx| ids.iter().try_for_each(|id| tx.forget_record(destination, *id))).await?;
-    Ok(())
+    Ok(removed)
 }
 
 /// Walks all live records of the vault. A record that does not open is handed over as its error.
