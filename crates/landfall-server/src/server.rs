@@ -98,6 +98,16 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// The vault is only read, for which its database is copied, and there is no room for the copy. Free space there, or
+    /// have another folder for temporary files (`TMPDIR`).
+    #[error("the vault's database cannot be copied to {folder}: free space there, or name another folder in TMPDIR")]
+    Copy {
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The file system refused.
     #[error("failed to open the vault at {path}")]
     Io {
