@@ -433,6 +433,9 @@ async fn open_server(command: &Command, config: ServerConfig) -> Result<Server, 
             OpenError::Damaged { .. } => {
                 ("vault-damaged", "keep the folder as it is and restore that file from a copy")
             }
+            OpenError::DatabaseLost { .. } => {
+                ("vault-damaged", "restore `server.db` from a copy, or name another folder for a new vault")
+            }
             OpenError::Copy { .. } => {
                 ("not-permitted", "free space for temporary files, or set TMPDIR to a folder that has it")
             }

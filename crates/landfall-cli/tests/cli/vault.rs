@@ -68,6 +68,26 @@ fn a_lost_part_of_a_content_is_found_with_and_without_reading() {
 }
 
 #[test]
+fn a_vault_that_lost_its_database_is_not_begun_anew() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.run(["backup", "Pictures"]).exits(0);
+    let database = world.path("home-vault/server.db");
+    fs::rename(&database, world.path("kept.db")).unwrap();
+    let before = tree(&world.path("home-vault"));
+    // A home that never saw this vault.
+    let another =
+        world.landfall().args(["backup", "Pictures", "--home", "another", "--to", "home-vault", "--json"]).output();
+    let another = crate::world::Done(another.unwrap());
+    assert_eq!(another.exits(1).json()["error"]["code"], "vault-damaged");
+    assert!(another.stderr().contains("server.db"), "{}", another.stderr());
+    assert_eq!(tree(&world.path("home-vault")), before);
+    fs::rename(world.path("kept.db"), &database).unwrap();
+    world.run(["restore", "out"]).exits(0);
+    crate::world::assert_same(&world.pictures(), &world.path("out/Pictures"));
+}
+
+#[test]
 fn an_existing_file_that_differs_is_replaced_only_if_asked() {
     let world = World::unlocked();
     world.put_pictures(0..2);

@@ -215,6 +215,30 @@ async fn a_folder_that_cannot_be_made_is_an_error_with_its_path() {
     assert!(error.to_string().contains("vault"));
 }
 
+#[tokio::test]
+async fn no_vault_is_made_over_the_contents_of_one_that_lost_its_database() {
+    let world = World::new();
+    let client = world.client().await;
+    let file = client.add_file(&content(9000), Some(1)).await;
+    drop(client);
+    let database = world.vault().join("server.db");
+    let kept = std::fs::read(&database).unwrap();
+    let lost = async || {
+        let error = refusal(&world).await;
+        assert!(matches!(&error, OpenError::DatabaseLost { path } if *path == database), "{error:?}");
+    };
+    std::fs::remove_file(&database).unwrap();
+    let before = everything(&world.vault());
+    lost().await;
+    assert_eq!(everything(&world.vault()), before);
+    std::fs::write(&database, []).unwrap();
+    lost().await;
+    // As the error says.
+    std::fs::write(&database, kept).unwrap();
+    assert_eq!(world.client().await.get(&route::file(file.id)).await.json::<FileRecord>(), file);
+    assert_eq!(world.audit(), Vec::<String>::new());
+}
+
 /// What every later version must be able to open. Made once, by `write_golden_vault`.
 #[tokio::test]
 async fn the_golden_vault_of_schema_1_opens() {
