@@ -434,6 +434,12 @@ async fn open_server(command: &Command, config: ServerConfig) -> Result<Server, 
             OpenError::Damaged { .. } => {
                 ("vault-damaged", "keep the folder as it is and restore that file from a copy")
             }
+            OpenError::DatabaseLost { .. } => {
+                ("vault-damaged", "restore `server.db` from a copy, or name another folder for a new vault")
+            }
+            OpenError::Copy { .. } => {
+                ("not-permitted", "free space for temporary files, or set TMPDIR to a folder that has it")
+            }
             OpenError::ReadOnly { .. } => ("vault-read-only", "make the folder writable for this user"),
             OpenError::DiskFull { .. } => ("vault-full", "free space on the vault's disk, then run the command again"),
             OpenError::Busy { .. } => ("vault-busy", "run the command again"),

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     Server,
-    folder::PartName,
+    folder::{PartName, found},
     json::ObjectKey,
     range::Wanted,
     refusal::{BlobRefusal, Refusal},
@@ -75,12 +75,9 @@ pub(crate) async fn get(
         Wanted::Slice { start, end } => (StatusCode::PARTIAL_CONTENT, start, end),
         Wanted::Outside => return Ok(outside(size)),
     };
-    let body = if method == Method::HEAD {
-        Body::empty()
-    } else {
-        let reader = Reader { account: object.account, object_key: object.object_key, parts, start, end, open: None };
-        body(&server, reader).await?
-    };
+    let reader = Reader { account: object.account, object_key: object.object_key, parts, start, end, open: None };
+    let reader = server.blocking(move |inner| reader.check(inner).map(|()| reader)).await?;
+    let body = if method == Method::HEAD { Body::empty() } else { body(&server, reader).await? };
     let mut response = with_etag((status, body).into_response(), &etag);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(end - start));
@@ -134,16 +131,41 @@ impl Reader {
         self.start >= self.end
     }
 
+    /// That every part which is to be read is there with its length, so that what cannot be answered to its end is
+    /// refused before it begins, and whoever asks for an object learns without reading it whether it is whole.
+    fn check(&self, inner: &Inner) -> Result<(), BlobRefusal> {
+        let mut at = 0;
+        for part in &self.parts {
+            let start = at;
+            at += part.length;
+            if start >= self.end || at <= self.start {
+                continue;
+            }
+            let path = inner.folder.part(&self.name(part.number));
+            let status = found(inner.env.files.status(&path)).map_err(Refusal::from)?;
+            let (word, is) = match status {
+                Some(status) if status.len == part.length => continue,
+                Some(_) => ("PartDamaged", "is damaged: its length has changed"),
+                None => ("PartMissing", "is missing"),
+            };
+            tracing::error!(?path, "A part of a content {is}");
+            let message = format!("Part {} of the object {is}; restore it from a copy of the vault", part.number);
+            return Err(BlobRefusal::new(StatusCode::GONE, word, message));
+        }
+        Ok(())
+    }
+
+    fn name(&self, number: u32) -> PartName {
+        PartName { account: self.account, object_key: self.object_key.clone(), number }
+    }
+
     /// Reads on, within one part.
     fn next(mut self, inner: &Inner) -> Result<(Bytes, Self), Refusal> {
         let (index, offset) = self.position().ok_or_else(|| Refusal::internal("an object is shorter than its size"))?;
         let part = self.parts[index];
         let mut file = match self.open.take() {
             Some((open, file)) if open == index => file,
-            _ => {
-                let name = PartName { account: self.account, object_key: self.object_key.clone(), number: part.number };
-                inner.env.files.open(&inner.folder.part(&name))?
-            }
+            _ => inner.env.files.open(&inner.folder.part(&self.name(part.number)))?,
         };
         let length = (self.end - self.start).min(part.length - offset).min(READ_BYTES_MAX);
         let mut buffer = vec![0; usize::try_from(length).expect("256 KiB fit in memory")];

@@ -8,7 +8,8 @@ pub struct ServerConfig {
     /// The vault folder. Created if it is not there.
     pub vault: PathBuf,
     /// Only read: nothing in the folder is made, changed or removed, so it may be on read-only media. Requests that would
-    /// write fail. Nobody else may write to the folder meanwhile. `false`.
+    /// write fail. What others write meanwhile is not seen: what is read is a copy of the database, made in the folder for
+    /// temporary files when the vault is opened. `false`.
     pub read_only: bool,
     /// How long a signed URL stays valid. 15 minutes.
     pub grant_ttl: Duration,

@@ -53,23 +53,6 @@ impl Database {
         Self::set_up(connection, busy_wait, None)
     }
 
-    /// Opens a database that nobody writes to, on media that cannot be written to: neither the file nor its folder is
-    /// touched. A log beside it is not read; see [`Self::open_copy`].
-    pub(crate) fn open_immutable(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_URI
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_EXRESCODE;
-        let uri = immutable_uri(path);
-        let connection = match vfs {
-            Some(vfs) => Connection::open_with_flags_and_vfs(uri, flags, vfs)?,
-            None => Connection::open_with_flags(uri, flags)?,
-        };
-        connection.set_prepared_statement_cache_capacity(64);
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        Ok(Self { connection: Mutex::new(connection), _copy: None })
-    }
-
     /// Opens a copy, which lives as long as this value.
     pub(crate) fn open_copy(copy: DatabaseCopy, busy_wait: Duration) -> rusqlite::Result<Self> {
         let flags =
@@ -185,32 +168,4 @@ fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
 
 fn user_version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))
-}
-
-/// A path as SQLite's URI that promises that nobody changes the file.
-fn immutable_uri(path: &Path) -> String {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut uri = String::from("file:");
-    for (index, byte) in path.as_os_str().as_encoded_bytes().iter().enumerate() {
-        match byte {
-            b'\\' if cfg!(windows) => uri.push('/'),
-            // `C:/…` is an absolute path only after a slash.
-            _ if index == 0 && cfg!(windows) => uri.extend(['/', char::from(*byte)]),
-            b'/' | b'-' | b'_' | b'.' | b':' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => uri.push(char::from(*byte)),
-            _ => uri.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    uri + "?immutable=1"
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use std::path::Path;
-
-    use super::immutable_uri;
-
-    #[test]
-    fn every_byte_of_a_path_reaches_the_database_as_it_is() {
-        assert_eq!(immutable_uri(Path::new("/a b/50%?#/ü.db")), "file:/a%20b/50%25%3F%23/%C3%BC.db?immutable=1");
-    }
 }

@@ -61,6 +61,12 @@ impl Folder {
         self.root.join("instances")
     }
 
+    /// Whether any account ever had a part here. What an operating system puts into every folder does not count.
+    pub(crate) fn has_contents(&self, files: &dyn Files) -> io::Result<bool> {
+        let entries = found(files.list(&self.blobs()))?.unwrap_or_default();
+        Ok(entries.iter().any(|entry| entry.kind == FileKind::Dir))
+    }
+
     pub(crate) fn part(&self, part: &PartName) -> PathBuf {
         self.object(part.account, &part.object_key).join(part.number.to_string())
     }

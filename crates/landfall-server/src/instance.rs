@@ -90,12 +90,6 @@ pub(crate) fn is_alive(folder: &Folder, files: &dyn Files, name: &str) -> io::Re
     Ok(files.try_lock(&path)?.is_none())
 }
 
-/// Whether an instance may be using the vault. A lock can be tried only where its file may be written, and one that is
-/// held on another machine may not be seen at all: that there is one is enough.
-pub(crate) fn left_traces(folder: &Folder, files: &dyn Files) -> io::Result<bool> {
-    Ok(!known(folder, files)?.is_empty())
-}
-
 /// Names of all instances that have left a trace, sorted. Folders are listed before locks, so that an instance that
 /// starts in between is seen with its lock or not at all.
 fn known(folder: &Folder, files: &dyn Files) -> io::Result<Vec<String>> {

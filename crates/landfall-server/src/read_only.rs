@@ -1,8 +1,10 @@
 //! A vault that cannot be written to: a read-only mount, a disc, a folder of another user.
 //!
-//! It is opened without a trace: no lock, no sweep, no lease. What a process that was killed left in the database's log
-//! can only be read where SQLite may write, so then a copy of both is read. So it is if another machine may be using the
-//! vault: what is read then is one state of it, the one of the moment it was opened.
+//! It is opened without a trace: no lock, no sweep, no lease. What is read is a copy of the database and its log, made
+//! when the vault is opened: SQLite reads a log only where it may write, and what cannot be written to from here may be
+//! from elsewhere, at any time and without a lock that could be seen. So what is read is one state of the vault, the one
+//! of that moment. The copy costs as much room for temporary files as the database has bytes, and the time to read them
+//! once; where that room is memory it costs memory. The contents are read where they are.
 
 use std::{
     io,
@@ -10,7 +12,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use landfall_env::{Env, FileStatus, Files};
+use landfall_env::{Env, File, FileStatus, Files};
 use rusqlite::OptionalExtension as _;
 use tokio::sync::Semaphore;
 
@@ -18,7 +20,7 @@ use crate::{
     ServerConfig,
     database::{Database, SCHEMA},
     folder::{Folder, found},
-    instance::{Instance, left_traces},
+    instance::Instance,
     server::{Inner, OpenError, open_io, open_sqlite},
     signing::Signer,
 };
@@ -32,15 +34,12 @@ const LOG_HEADER_BYTES: usize = 32;
 pub(crate) fn open(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
     let path = config.vault.clone();
     let folder = Folder::new(path.clone());
-    let database = if may_change(&folder, env.files.as_ref()).map_err(|error| open_io(&path, error))? {
-        match DatabaseCopy::make(&folder.database(), &env).map_err(|error| open_io(&path, error))? {
-            Some(copy) => Database::open_copy(copy, config.busy_wait_max),
-            None => return Err(OpenError::InUse { path }),
-        }
-    } else {
-        Database::open_immutable(&folder.database(), config.sqlite_vfs.as_deref())
-    };
-    let database = database.map_err(|error| open_sqlite(&path, error))?;
+    let copy = DatabaseCopy::make(&folder.database(), &env).map_err(|error| match error {
+        NotCopied::Unread(error) => open_io(&path, error),
+        NotCopied::Unwritten(folder, source) => OpenError::Copy { folder, source },
+    })?;
+    let Some(copy) = copy else { return Err(OpenError::InUse { path }) };
+    let database = Database::open_copy(copy, config.busy_wait_max).map_err(|error| open_sqlite(&path, error))?;
     let damaged = |source| OpenError::Damaged { path: folder.database(), source };
     match database.schema().map_err(|error| open_sqlite(&path, error))? {
         SCHEMA => {}
@@ -69,17 +68,6 @@ pub(crate) fn open(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
     })
 }
 
-/// Whether the database is more than its file, or somebody may be writing to it.
-fn may_change(folder: &Folder, files: &dyn Files) -> io::Result<bool> {
-    let database = folder.database();
-    for beside in [log_of(&database), database.with_extension("db-shm")] {
-        if found(files.status(&beside))?.is_some() {
-            return Ok(true);
-        }
-    }
-    left_traces(folder, files)
-}
-
 /// A database and its log in a folder of their own, which goes when this is dropped.
 pub(crate) struct DatabaseCopy {
     folder: PathBuf,
@@ -88,14 +76,25 @@ pub(crate) struct DatabaseCopy {
 
 impl DatabaseCopy {
     /// `None` if they changed meanwhile, so that the copies may not belong together.
-    fn make(database: &Path, env: &Env) -> io::Result<Option<Self>> {
-        let before = Seen::of(database, env.files.as_ref())?;
-        let folder = std::env::temp_dir().join(format!("landfall-{}", env.random.name()));
-        env.files.create_dir_all(&folder)?;
+    fn make(database: &Path, env: &Env) -> Result<Option<Self>, NotCopied> {
+        let files = env.files.as_ref();
+        let before = Seen::of(database, files).map_err(NotCopied::Unread)?;
+        let temporary = std::env::temp_dir();
+        let unwritten = |error| NotCopied::Unwritten(temporary.clone(), error);
+        // Known beforehand, it is not found out by filling a disk that others write to.
+        if files.free_bytes(&temporary).is_ok_and(|free| free < before.len()) {
+            return Err(unwritten(io::ErrorKind::StorageFull.into()));
+        }
+        let folder = temporary.join(format!("landfall-{}", env.random.name()));
+        files.create_dir_all(&folder).map_err(unwritten)?;
         let made = Self { folder, files: Arc::clone(&env.files) };
-        copy(env.files.as_ref(), database, &made.database())?;
-        found(copy(env.files.as_ref(), &log_of(database), &log_of(&made.database())))?;
-        let after = Seen::of(database, env.files.as_ref())?;
+        // The database before the log: what is moved from the log to the database meanwhile is still in the log.
+        for (from, to) in [(database.to_owned(), made.database()), (log_of(database), log_of(&made.database()))] {
+            let Some(mut source) = found(files.open(&from)).map_err(NotCopied::Unread)? else { continue };
+            let mut target = files.create_new(&to).map_err(unwritten)?;
+            copy(source.as_mut(), target.as_mut(), unwritten)?;
+        }
+        let after = Seen::of(database, files).map_err(NotCopied::Unread)?;
         Ok((before == after).then_some(made))
     }
 
@@ -108,6 +107,14 @@ impl Drop for DatabaseCopy {
     fn drop(&mut self) {
         let _ = crate::folder::remove_flat_dir(self.files.as_ref(), &self.folder);
     }
+}
+
+/// Why there is no copy.
+enum NotCopied {
+    /// The vault cannot be read.
+    Unread(io::Error),
+    /// The folder for temporary files cannot be written to.
+    Unwritten(PathBuf, io::Error),
 }
 
 /// What tells whether a database was written to.
@@ -134,21 +141,28 @@ impl Seen {
         };
         Ok(Self { database: files.status(database)?, log: found(files.status(&log))?, log_header })
     }
+
+    fn len(&self) -> u64 {
+        self.database.len + self.log.as_ref().map_or(0, |log| log.len)
+    }
 }
 
 fn log_of(database: &Path) -> PathBuf {
     database.with_extension("db-wal")
 }
 
-fn copy(files: &dyn Files, from: &Path, to: &Path) -> io::Result<()> {
-    let (mut source, mut target) = (files.open(from)?, files.create_new(to)?);
+fn copy(
+    source: &mut dyn File,
+    target: &mut dyn File,
+    unwritten: impl Fn(io::Error) -> NotCopied,
+) -> Result<(), NotCopied> {
     let (mut buffer, mut at) = (vec![0; COPY_BYTES], 0);
     loop {
-        let count = source.read_at(at, &mut buffer)?;
+        let count = source.read_at(at, &mut buffer).map_err(NotCopied::Unread)?;
         if count == 0 {
             return Ok(());
         }
-        target.append(&buffer[..count])?;
+        target.append(&buffer[..count]).map_err(&unwritten)?;
         at += count as u64;
     }
 }

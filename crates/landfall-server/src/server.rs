@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use landfall_env::Env;
+use landfall_env::{Env, Files};
 use rusqlite::OptionalExtension as _;
 use tokio::sync::Semaphore;
 
@@ -73,6 +73,13 @@ pub enum OpenError {
         #[source]
         source: Option<rusqlite::Error>,
     },
+    /// The folder has contents of a vault and no rows that tell of them: its database is lost. Nothing was made in it.
+    /// Restore the database from a copy, or name another folder for a new vault.
+    #[error("{path} is missing or empty, and the folder has a vault's contents: restore that file from a copy")]
+    DatabaseLost {
+        /// Where the database should be.
+        path: PathBuf,
+    },
     /// The folder cannot be written to. Give this user leave to write, or mount it writable.
     #[error("the vault at {path} is read-only: make it writable for this user")]
     ReadOnly {
@@ -97,6 +104,16 @@ pub enum OpenError {
     InUse {
         /// The folder.
         path: PathBuf,
+    },
+    /// The vault is only read, for which its database is copied, and there is no room for the copy. Free space there, or
+    /// have another folder for temporary files (`TMPDIR`).
+    #[error("the vault's database cannot be copied to {folder}: free space there, or name another folder in TMPDIR")]
+    Copy {
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// The file system refused.
     #[error("failed to open the vault at {path}")]
@@ -134,7 +151,8 @@ pub enum VaultError {
 }
 
 impl Server {
-    /// Opens a vault folder, which is made if it is not there, and removes what dead instances left in it.
+    /// Opens a vault folder, which is made if it is not there, and removes what dead instances left in it. None is made
+    /// over the contents of another.
     ///
     /// When this returns, the folder and its schema are durable. Opening is the authority over all accounts in it.
     ///
@@ -247,6 +265,9 @@ fn open_now(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
         },
     };
     let folder = Folder::new(path.clone());
+    if has_lost_its_database(&folder, env.files.as_ref()).map_err(failed)? {
+        return Err(OpenError::DatabaseLost { path: folder.database() });
+    }
     make_folders(&folder, &env).map_err(failed)?;
     let instance = Instance::start(&folder, &env).map_err(failed)?;
     let database = Database::open(&folder.database(), config.sqlite_vfs.as_deref(), config.busy_wait_max)
@@ -280,6 +301,12 @@ fn open_now(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
     };
     collect_garbage(&inner).map_err(refused)?;
     Ok(inner)
+}
+
+/// Whether there are a vault's contents and no rows. Contents are looked for first: there is a database before anybody
+/// brings any.
+fn has_lost_its_database(folder: &Folder, files: &dyn Files) -> io::Result<bool> {
+    Ok(folder.has_contents(files)? && found(files.status(&folder.database()))?.is_none_or(|status| status.len == 0))
 }
 
 /// Makes the vault's folders and their names durable.

@@ -58,6 +58,53 @@ fn a_flipped_bit_in_the_vault_is_found_by_reading() {
 }
 
 #[test]
+fn a_lost_part_of_a_content_is_found_with_and_without_reading() {
+    let world = World::unlocked();
+    world.put_pictures(0..1);
+    world.put("clip.mov", &landfall_images::fixture::Movie::mov(20 << 20).bytes());
+    world.run(["backup", "Pictures"]).exits(0);
+    let blobs = world.path("home-vault/blobs");
+    let last = tree(&blobs).into_keys().max_by_key(|path| path.file_name().map(std::ffi::OsStr::to_owned)).unwrap();
+    assert_ne!(last.file_name().unwrap(), "1", "the content has several parts");
+    let part = fs::read(blobs.join(&last)).unwrap();
+    for left in [Some(&part[1..]), None] {
+        match left {
+            Some(bytes) => fs::write(blobs.join(&last), bytes).unwrap(),
+            None => fs::remove_file(blobs.join(&last)).unwrap(),
+        }
+        for how in [&["verify", "--json"][..], &["verify", "--read-data", "--json"]] {
+            let found = world.run(how).exits(3).json();
+            let problems = found["problems"].as_array().unwrap();
+            assert_eq!(problems.len(), 1, "{found}");
+            let message = problems[0]["message"].as_str().unwrap();
+            assert_eq!(message, "the content, or a part of it, is missing or has another length");
+        }
+    }
+    fs::write(blobs.join(&last), part).unwrap();
+    world.run(["verify", "--read-data"]).exits(0);
+}
+
+#[test]
+fn a_vault_that_lost_its_database_is_not_begun_anew() {
+    let world = World::unlocked();
+    world.put_pictures(0..2);
+    world.run(["backup", "Pictures"]).exits(0);
+    let database = world.path("home-vault/server.db");
+    fs::rename(&database, world.path("kept.db")).unwrap();
+    let before = tree(&world.path("home-vault"));
+    // A home that never saw this vault.
+    let another =
+        world.landfall().args(["backup", "Pictures", "--home", "another", "--to", "home-vault", "--json"]).output();
+    let another = crate::world::Done(another.unwrap());
+    assert_eq!(another.exits(1).json()["error"]["code"], "vault-damaged");
+    assert!(another.stderr().contains("server.db"), "{}", another.stderr());
+    assert_eq!(tree(&world.path("home-vault")), before);
+    fs::rename(world.path("kept.db"), &database).unwrap();
+    world.run(["restore", "out"]).exits(0);
+    crate::world::assert_same(&world.pictures(), &world.path("out/Pictures"));
+}
+
+#[test]
 fn an_existing_file_that_differs_is_replaced_only_if_asked() {
     let world = World::unlocked();
     world.put_pictures(0..2);

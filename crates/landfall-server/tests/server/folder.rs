@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use landfall_protocol::{Diff, ErrorCode, FileRecord, KeyAttributes, UploadStatus, route};
+use landfall_protocol::{Diff, ErrorCode, FileRecord, KeyAttributes, TrashItem, TrashRequest, UploadStatus, route};
 use landfall_server::{OpenError, Server, ServerConfig};
 
 use crate::world::{Client, World, content, files_below, keys};
@@ -87,6 +87,44 @@ async fn a_vault_that_is_only_read_but_in_use_is_read_as_it_was_when_it_was_open
     assert_eq!(reading.get(&route::file(file.id)).await.json::<FileRecord>(), file);
     let diff: Diff = reading.get(&format!("{}?since=0", route::DIFF)).await.json();
     assert_eq!(diff.diff.len(), 1);
+}
+
+#[tokio::test]
+async fn a_vault_that_is_only_read_stays_as_it_was_when_others_begin_to_write_to_it() {
+    let world = World::new();
+    let writing = world.client().await;
+    for tag in 1..200 {
+        writing.add_file(&content(10), Some(tag)).await;
+    }
+    // At rest: there is neither a log nor a lock.
+    drop(writing);
+    assert!(!world.vault().join("server.db-wal").exists() && world.files("instances").is_empty());
+    let reading = Client::embedded(&world.open_with(|config| config.read_only = true).await).await;
+    let page = async |since: i64| reading.get(&format!("{}?since={since}&limit=50", route::DIFF)).await.json::<Diff>();
+    let mut records = page(0).await.diff;
+    assert_eq!(records.len(), 50);
+
+    let writing = world.client().await;
+    for file_id in 100..150 {
+        let item = TrashItem { file_id, collection_id: records[0].file.collection_id };
+        writing.post(route::TRASH, &TrashRequest { items: vec![item] }).await;
+    }
+    for tag in 200..250 {
+        writing.add_file(&content(10), Some(tag)).await;
+    }
+    drop(writing);
+    assert!(!world.vault().join("server.db-wal").exists());
+
+    while let Some(last) = records.last() {
+        let next = page(last.updation_time).await.diff;
+        if next.is_empty() {
+            break;
+        }
+        records.extend(next);
+    }
+    let ids: Vec<i64> = records.iter().map(|record| record.id).collect();
+    assert_eq!(ids, (1..200).collect::<Vec<_>>());
+    assert!(records.iter().all(|record| !record.is_deleted));
 }
 
 #[tokio::test]
@@ -177,6 +215,30 @@ async fn a_folder_that_cannot_be_made_is_an_error_with_its_path() {
     assert!(error.to_string().contains("vault"));
 }
 
+#[tokio::test]
+async fn no_vault_is_made_over_the_contents_of_one_that_lost_its_database() {
+    let world = World::new();
+    let client = world.client().await;
+    let file = client.add_file(&content(9000), Some(1)).await;
+    drop(client);
+    let database = world.vault().join("server.db");
+    let kept = std::fs::read(&database).unwrap();
+    let lost = async || {
+        let error = refusal(&world).await;
+        assert!(matches!(&error, OpenError::DatabaseLost { path } if *path == database), "{error:?}");
+    };
+    std::fs::remove_file(&database).unwrap();
+    let before = everything(&world.vault());
+    lost().await;
+    assert_eq!(everything(&world.vault()), before);
+    std::fs::write(&database, []).unwrap();
+    lost().await;
+    // As the error says.
+    std::fs::write(&database, kept).unwrap();
+    assert_eq!(world.client().await.get(&route::file(file.id)).await.json::<FileRecord>(), file);
+    assert_eq!(world.audit(), Vec::<String>::new());
+}
+
 /// What every later version must be able to open. Made once, by `write_golden_vault`.
 #[tokio::test]
 async fn the_golden_vault_of_schema_1_opens() {
@@ -212,8 +274,8 @@ async fn write_golden_vault() {
     client.json(axum::http::Method::PUT, route::KEYS, &keys(), &[("if-none-match", "*")]).await;
     client.add_file(&content(9000), Some(1)).await;
     let removed = client.add_file(b"removed", Some(2)).await;
-    let item = landfall_protocol::TrashItem { file_id: removed.id, collection_id: removed.file.collection_id };
-    client.post(route::TRASH, &landfall_protocol::TrashRequest { items: vec![item] }).await;
+    let item = TrashItem { file_id: removed.id, collection_id: removed.file.collection_id };
+    client.post(route::TRASH, &TrashRequest { items: vec![item] }).await;
     client.open(&"a".repeat(32), &content(5000), 4096).await;
     drop((server, client));
     let database = rusqlite::Connection::open(world.vault().join("server.db")).unwrap();

@@ -87,6 +87,38 @@ async fn what_is_not_there_or_not_whole_cannot_be_read() {
         world.files("blobs").iter().find(|path| path.to_string_lossy().contains(&file.file.file.object_key)).unwrap(),
     )
     .unwrap();
-    read(&client, Method::GET, &url, None).await.refused_xml(500, "InternalError");
+    read(&client, Method::GET, &url, None).await.refused_xml(410, "PartMissing");
     assert_eq!(world.audit().len(), 1, "{:?}", world.audit());
+}
+
+#[tokio::test]
+async fn an_object_that_lost_a_part_or_an_end_of_one_is_refused_before_the_answer_begins() {
+    let world = World::new();
+    let client = world.client().await;
+    let file = client.add_file(&content(2 * 4096 + 100), None).await;
+    let url = client.get(&route::download(file.id)).await.header("location").to_owned();
+    let parts: Vec<_> = world
+        .files("blobs")
+        .into_iter()
+        .filter(|path| path.parent().unwrap().ends_with(&file.file.file.object_key))
+        .collect();
+    assert_eq!(parts.len(), 3);
+    let whole: Vec<_> = parts.iter().map(|part| std::fs::read(part).unwrap()).collect();
+    for (number, (part, bytes)) in (1..).zip(parts.iter().zip(&whole)) {
+        std::fs::remove_file(part).unwrap();
+        assert_eq!(read(&client, Method::HEAD, &url, None).await.status, StatusCode::GONE);
+        let answer = read(&client, Method::GET, &url, None).await;
+        answer.refused_xml(410, "PartMissing");
+        assert!(answer.text().contains(&format!("Part {number} of the object is missing")), "{}", answer.text());
+        std::fs::write(part, &bytes[1..]).unwrap();
+        assert_eq!(read(&client, Method::HEAD, &url, None).await.status, StatusCode::GONE);
+        read(&client, Method::GET, &url, None).await.refused_xml(410, "PartDamaged");
+        // What is asked for is all that matters.
+        for (other, range) in [(1, "bytes=0-4095"), (2, "bytes=4096-8191"), (3, "bytes=8192-")] {
+            let answer = read(&client, Method::GET, &url, Some(("range", range))).await;
+            assert_eq!(answer.status == StatusCode::PARTIAL_CONTENT, other != number, "{range}");
+        }
+        std::fs::write(part, bytes).unwrap();
+        assert_eq!(read(&client, Method::GET, &url, None).await.body, content(2 * 4096 + 100));
+    }
 }

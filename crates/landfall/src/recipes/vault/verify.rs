@@ -5,6 +5,9 @@ use landfall_core::Remedy;
 use super::{fetch, listing::records};
 use crate::{Engine, Error, Session};
 
+/// What is said of a content that the vault does not offer whole.
+const NOT_WHOLE: &str = "the content, or a part of it, is missing or has another length";
+
 /// What a check found.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyReport {
@@ -16,8 +19,9 @@ pub struct VerifyReport {
     pub problems: Vec<(i64, String)>,
 }
 
-/// Checks that every record opens with our keys and that its objects are there with the right lengths; with `read_data`
-/// also reads every content and compares its digest, and opens every thumbnail.
+/// Checks that every record opens with our keys and that its objects are there with the right lengths: our server looks
+/// at all parts of an object before it offers it. With `read_data` also reads every content and compares its digest, and
+/// opens every thumbnail.
 ///
 /// # Errors
 /// [`Error::Destination`] if the vault cannot be asked.
@@ -38,7 +42,7 @@ pub async fn verify(engine: &Engine, session: &Session, read_data: bool) -> Resu
         }
         if !read_data {
             if !fetch::is_there(session, id, false, file.file.size).await? {
-                report.problems.push((id, "the content is missing or has another length".to_owned()));
+                report.problems.push((id, NOT_WHOLE.to_owned()));
             }
             return Ok(());
         }
@@ -52,9 +56,11 @@ pub async fn verify(engine: &Engine, session: &Session, read_data: bool) -> Resu
         }
         match fetch::content(&engine.inner, session, &open, None).await {
             Ok(_) => report.bytes_read += open.content.metadata.size.unwrap_or(file.file.size),
-            Err(Error::Destination(failure)) if !matches!(failure.remedy, Remedy::Block | Remedy::Reopen) => {
-                return Err(failure.into());
+            // The vault is there, and refuses what it should have.
+            Err(Error::Destination(failure)) if matches!(failure.remedy, Remedy::Block | Remedy::Reopen) => {
+                report.problems.push((id, NOT_WHOLE.to_owned()));
             }
+            Err(error @ Error::Destination(_)) => return Err(error),
             Err(error) => report.problems.push((id, error.to_string())),
         }
         Ok(())
