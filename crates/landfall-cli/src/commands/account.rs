@@ -33,11 +33,14 @@ pub(crate) async fn account(command: &Command, vault: Option<PathBuf>, what: Acc
         Account::Add { name } => {
             let made = server.account_add(&name).await.map_err(|error| cannot("cannot make the account", &error))?;
             let token = made.token.as_str();
-            command.out.note(&format!("made the account `{}`, number {}", crate::human::text(&name), made.id));
             // Alone, so that stdout may go straight to the file that `login` reads.
             command.out.line(token);
             command.out.document(fields(json!({ "id": made.id, "name": name, "token": token, "new_vault": is_new })));
-            command.out.note("the token is shown only now; give it to `landfall login URL --token-file FILE`");
+            command.out.note(&format!(
+                "made the account `{}`, number {}; its token is shown only now; give it to `landfall login URL --token-file FILE`",
+                crate::human::text(&name),
+                made.id
+            ));
         }
         Account::Rm { name, delete_contents } => {
             let removed = server.account_remove(&name, delete_contents).await;
