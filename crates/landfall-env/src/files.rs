@@ -35,7 +35,7 @@ pub trait Files: Send + Sync {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable. Nothing on platforms whose folders cannot be synced.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// What a path names, following links.
+    /// What a path names, following links. `NotFound` also for a link that leads back to itself.
     fn status(&self, path: &Path) -> io::Result<FileStatus>;
     /// What a path names, not following a link in its last component.
     fn link_status(&self, path: &Path) -> io::Result<FileStatus>;
@@ -178,7 +178,7 @@ impl Files for RealFiles {
     }
 
     fn status(&self, path: &Path) -> io::Result<FileStatus> {
-        Ok(platform::status(&fs::metadata(path)?))
+        Ok(platform::status(&fs::metadata(path).map_err(platform::leads_nowhere)?))
     }
 
     fn link_status(&self, path: &Path) -> io::Result<FileStatus> {

@@ -59,6 +59,12 @@ mod imp {
         }
     }
 
+    /// A link that leads back to itself leads nowhere. The standard library has no stable name for that.
+    pub(crate) fn leads_nowhere(error: io::Error) -> io::Error {
+        const ELOOP: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 40 } else { 62 };
+        if error.raw_os_error() == Some(ELOOP) { io::Error::new(io::ErrorKind::NotFound, error) } else { error }
+    }
+
     pub(crate) fn only_owner(options: &mut fs::OpenOptions) {
         options.mode(0o600);
     }
@@ -89,6 +95,10 @@ mod imp {
         Identity::default()
     }
 
+    pub(crate) fn leads_nowhere(error: io::Error) -> io::Error {
+        error
+    }
+
     pub(crate) fn only_owner(_: &mut fs::OpenOptions) {}
 
     pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
@@ -111,4 +121,4 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{create_dir_all, identity, only_owner, read_at, sync_dir, write_all_at};
+pub(crate) use imp::{create_dir_all, identity, leads_nowhere, only_owner, read_at, sync_dir, write_all_at};

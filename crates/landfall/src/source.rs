@@ -123,12 +123,6 @@ pub(crate) fn failure_of(error: &io::Error) -> Failure {
     }
 }
 
-/// Whether a link leads back to itself. The standard library has no stable name for that.
-pub(crate) fn is_loop(error: &io::Error) -> bool {
-    const ELOOP: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 40 } else { 62 };
-    cfg!(unix) && error.raw_os_error() == Some(ELOOP)
-}
-
 /// The source ended early, or grew.
 pub(crate) fn changed() -> Failure {
     Failure::new(Remedy::Retry, Code::SourceChanged, "the source changed while it was read")

@@ -14,14 +14,14 @@ use serde_json::json;
 
 use super::{
     dry_run::dry_run,
-    offline, place_of,
+    offline, ours, place_of,
     work::{self, Problem},
 };
 use crate::{
     arguments::Backup,
     command::Command,
     damage,
-    destination::{self, Mode, Place, Seen, real_path},
+    destination::{self, Mode, Place, Seen},
     exit::Exit,
     failed::{During as _, Failed},
     filter::{Filter, filter},
@@ -324,13 +324,4 @@ impl Plan {
             );
         }
     }
-}
-
-/// The folders that are never backed up.
-fn ours(command: &Command, place: &Place) -> Vec<PathBuf> {
-    let folders = [Some(command.home.folder.as_path()), Some(command.home.default_vault.as_path()), place.folder()];
-    let mut ours: Vec<PathBuf> = folders.into_iter().flatten().filter_map(|folder| real_path(folder).ok()).collect();
-    ours.sort();
-    ours.dedup();
-    ours
 }

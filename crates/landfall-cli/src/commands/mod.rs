@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::{
     arguments::{Arguments, From, ServerCommand, Subcommands},
     command::Command,
-    destination::{self, Mode, Opened, Place},
+    destination::{self, Mode, Opened, Place, real_path},
     exit::Exit,
     failed::{During as _, Failed},
     output::fields,
@@ -143,4 +143,14 @@ fn place_of(command: &Command, named: Option<&std::path::Path>) -> Result<Place,
     let configured = command.home.configured("to");
     let named = named.map(std::path::Path::to_owned).or_else(|| configured.map(|configured| configured.value.into()));
     Place::parse(named.as_deref(), &command.home.default_vault)
+}
+
+/// Our own folders, without links: they are never backed up, and nothing is restored into them.
+fn ours(command: &Command, place: &Place) -> Vec<std::path::PathBuf> {
+    let folders = [Some(command.home.folder.as_path()), Some(command.home.default_vault.as_path()), place.folder()];
+    let mut ours: Vec<std::path::PathBuf> =
+        folders.into_iter().flatten().filter_map(|folder| real_path(folder).ok()).collect();
+    ours.sort();
+    ours.dedup();
+    ours
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use landfall::recipes::vault::{RestoreOptions, RestoreTarget, restore as restore_all};
 use serde_json::{Value, json};
 
-use super::{place_of, read};
+use super::{ours, place_of, read};
 use crate::{
     arguments::Restore,
     command::Command,
@@ -77,10 +77,8 @@ pub(crate) async fn restore(command: &Command, arguments: Restore) -> Result<Exi
 /// What lies in the home or in a vault is landfall's: neither would be backed up, nor be safe there.
 fn refuse_ourselves(command: &Command, arguments: &Restore) -> Result<(), Failed> {
     let place = place_of(command, arguments.from.from.as_deref())?;
-    let ours = [Some(command.home.folder.as_path()), Some(command.home.default_vault.as_path()), place.folder()];
     let Ok(folder) = real_path(&arguments.folder) else { return Ok(()) };
-    let mut ours = ours.into_iter().flatten().filter_map(|own| real_path(own).ok());
-    match ours.find(|own| folder.starts_with(own)) {
+    match ours(command, &place).into_iter().find(|own| folder.starts_with(own)) {
         None => Ok(()),
         Some(own) => {
             let what = format!("cannot restore to `{}`", arguments.folder.display());

@@ -93,8 +93,8 @@ fn another_vault_in_its_place_is_taken_only_if_asked() {
     assert!(tree(&world.pictures()).iter().all(|(path, file)| held.get(path) == Some(file)), "{:?}", held.keys());
 }
 
-#[test]
-fn a_vault_that_was_put_back_to_an_older_state_is_sent_what_it_lacks() {
+/// A home that has backed up four pictures, over its vault as it was with two.
+fn with_older_vault() -> World {
     let world = World::unlocked();
     world.put_pictures(0..2);
     world.run(["backup", "Pictures"]).exits(0);
@@ -103,6 +103,12 @@ fn a_vault_that_was_put_back_to_an_older_state_is_sent_what_it_lacks() {
     world.run(["backup", "Pictures"]).exits(0);
     fs::remove_dir_all(world.path("home-vault")).unwrap();
     fs::rename(world.path("older"), world.path("home-vault")).unwrap();
+    world
+}
+
+#[test]
+fn a_vault_that_was_put_back_to_an_older_state_is_sent_what_it_lacks() {
+    let world = with_older_vault();
     let backup = world.run(["backup", "Pictures", "--json"]);
     assert_eq!(backup.exits(0).json()["uploaded"], 2);
     assert!(backup.stderr().contains("older state"), "{}", backup.stderr());
@@ -112,14 +118,7 @@ fn a_vault_that_was_put_back_to_an_older_state_is_sent_what_it_lacks() {
 
 #[test]
 fn a_vault_that_was_put_back_is_noticed_also_when_others_have_brought_more_since() {
-    let world = World::unlocked();
-    world.put_pictures(0..2);
-    world.run(["backup", "Pictures"]).exits(0);
-    copy(&world.path("home-vault"), &world.path("older"));
-    world.put_pictures(2..4);
-    world.run(["backup", "Pictures"]).exits(0);
-    fs::remove_dir_all(world.path("home-vault")).unwrap();
-    fs::rename(world.path("older"), world.path("home-vault")).unwrap();
+    let world = with_older_vault();
 
     fs::create_dir(world.path("second")).unwrap();
     fs::copy(world.path("home/unlock.key"), world.path("second/unlock.key")).unwrap();

@@ -19,7 +19,7 @@ use crate::{
     engine::Inner,
     prepare::HEAD_BYTES,
     session::{root_tag, tag_key},
-    source::{below, bytes_of, identity_of, is_loop},
+    source::{below, bytes_of, identity_of},
     sources::{Disk, DiskFiles, is_no_thread},
 };
 
@@ -242,7 +242,7 @@ impl Scan {
                 let path = below(path, &relative);
                 let sidecar = is_sidecar(&entry.name, &media);
                 let status = match (entry.kind, &status) {
-                    (FileKind::Link, Err(error)) if error.kind() == io::ErrorKind::NotFound || is_loop(error) => {
+                    (FileKind::Link, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                         self.skip(root, &relative, "dangling-link");
                         continue;
                     }
