@@ -459,7 +459,7 @@ def audit_vault(vault, contents=None):
     wrong += [f"part of a wrong length: {name}" for name in known if on_disk.get(name, known[name]) != known[name]]
     for folder in ("incoming", "instances"):
         wrong += [f"left in {folder}: {name}" for name in os.listdir(os.path.join(vault, folder))]
-    expected = {"server.db", "server.db-wal", "server.db-shm", "signing.key", "blobs", "incoming", "instances"}
+    expected = {"server.db", "server.db-wal", "server.db-shm", "server.writer", "signing.key", "blobs", "incoming", "instances"}
     wrong += [f"left in the vault: {name}" for name in set(os.listdir(vault)) - expected]
     return wrong
 

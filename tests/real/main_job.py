@@ -134,6 +134,9 @@ def everything():
         return world.run(*arguments, binary=binary, wrap=as_nobody, seconds=600, **options)
 
     wanted = {path: entry for path, entry in tree(world.source, taken).items() if path != b"secret.jpg" and entry[1]}
+    dry = run("backup", world.source, "--to", world.vault, "--dry-run", "--json")
+    equal((dry.code, [one["path"] for one in dry.json["problems"]]), (3, ["Pictures/secret.jpg"]), "everything: a dry run names the unreadable file")
+    equal(dry.json["new"], len(wanted), "everything: a dry run counts what will be taken")
     first = run("backup", world.source, "--to", world.vault, "--json", env=password)
     equal(first.code, 3, "everything: exit 3 for the one unreadable file")
     problems = first.json["problems"]

@@ -184,6 +184,53 @@ def inside(how):
     check_sound(world, distinct(world.source), name)
 
 
+def inside_the_vault(how):
+    """A process stands still inside a write transaction of the vault folder; the others wait, however long, and name it"""
+    name = f"stopped inside the vault's transaction, then {how}"
+    world = World("together6")
+    mine, other = world.path("a", "Pictures"), world.path("b", "Pictures")
+    photos(mine, 400, 3000, seed="mine", name="mine {}.jpg")
+    photos(other, 400, 3000, seed="other", name="other {}.jpg")
+    homes = [world.path("home a"), world.path("home b")]
+    for home in homes:
+        world.unlock("--to", world.vault, "--home", home)
+
+    def start(folder, home):
+        return world.start("backup", folder, "--to", world.vault, "--json-lines", "--patience", "1s", "--home", home,
+                           env={"LANDFALL_DEVICE": home})
+
+    first, second = start(mine, homes[0]), start(other, homes[1])
+    first.event("done")
+    second.event("done")
+    server = os.path.join(world.vault, "server.db")
+    # So that it has something left to do.
+    stand_still(second, [server], locked=False)
+    tries = stand_still(first, [server], locked=True)
+    second.signal(signal.SIGCONT)
+    # Another that only comes now, of the same home as the second.
+    third = start(other, homes[1])
+    began = time.monotonic()
+    at, said = second.event(lambda event: event["type"] == "waiting" and event["code"] == "vault-held", 90)
+    check(str(first.pid) in said["message"], f"{name}: one at work names the holder", said["message"])
+    _, said = third.event("vault-held", 90)
+    equal(said["pid"], first.pid, f"{name}: one that opens the vault names the holder")
+    figure(f"{name}: named after {at - began:.1f} s, caught after {tries} tries")
+    equal((second.process.poll(), third.process.poll()), (None, None), f"{name}: both wait, longer than their patience")
+    if how == "continued":
+        first.signal(signal.SIGCONT)
+        first.expect(0)
+    else:
+        first.kill()
+    second.expect(0)
+    third.expect(0)
+    for folder, home in zip((mine, other), homes):
+        world.run("backup", folder, "--to", world.vault, "--home", home, env={"LANDFALL_DEVICE": home}).expect(0)
+    world.run("restore", world.path("out"), "--from", world.vault, "--home", homes[0]).expect(0)
+    check(tree(world.path("out", "Pictures")) == {**tree(mine), **tree(other)}, f"{name}: everything comes back identical")
+    for home in homes:
+        check_sound(world, distinct(mine, other), f"{name}, {os.path.basename(home)}", home=home)
+
+
 def first_ones(homes):
     """Two first backups at once on an empty vault make one set of keys"""
     name = f"first backups of {homes} home{'s' if homes > 1 else ''}"
@@ -243,9 +290,12 @@ def all_at_once(jobs):
 if __name__ == "__main__":
     wanted = os.environ.get("LANDFALL_ONLY", "").split()
     jobs = [(one_home,), (two_homes,), (first_ones, 1), (first_ones, 2), (inside, "continued"), (inside, "killed")]
+    held = [(inside_the_vault, "continued"), (inside_the_vault, "killed")]
     for job in jobs:
         if not wanted or job[0].__name__ in wanted:
             scenario(*job)
+    if not wanted or "inside_the_vault" in wanted:
+        all_at_once(held)
     if not wanted or "stopped" in wanted:
         all_at_once([(stopped, moment, held) for moment in MOMENTS for held in (False, True)])
     results.close()

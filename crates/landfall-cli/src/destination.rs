@@ -13,12 +13,13 @@ use landfall::{
     UnlockedKeys, Vault, VaultFacts,
 };
 use landfall_server::{AccountError, OpenError, Server, ServerConfig};
-use serde_json::Map;
+use serde_json::{Map, json};
 use zeroize::Zeroizing;
 
 use crate::{
     command::Command,
     failed::{During as _, Failed, causes, failed},
+    output::fields,
     secret::Purpose,
 };
 
@@ -428,7 +429,20 @@ pub(crate) fn has_vault(folder: &Path) -> bool {
 
 async fn open_server(command: &Command, config: ServerConfig) -> Result<Server, Failed> {
     let folder = config.vault.clone();
-    Server::open(config, command.env.clone()).await.map_err(|error| {
+    let mut told = false;
+    let opened = loop {
+        match Server::open(config.clone(), command.env.clone()).await {
+            Err(error @ OpenError::Busy { holder, .. }) => {
+                if !std::mem::replace(&mut told, true) {
+                    command.out.note(&format!("waiting: {error}"));
+                    command.out.event("vault-held", fields(json!({ "pid": holder })));
+                    command.away.notify_one();
+                }
+            }
+            other => break other,
+        }
+    };
+    opened.map_err(|error| {
         let (code, hint) = match &error {
             OpenError::NewerSchema { .. } => ("vault-newer", "use the newer version of landfall"),
             OpenError::Damaged { .. } => {
@@ -442,7 +456,6 @@ async fn open_server(command: &Command, config: ServerConfig) -> Result<Server, 
             }
             OpenError::ReadOnly { .. } => ("vault-read-only", "make the folder writable for this user"),
             OpenError::DiskFull { .. } => ("vault-full", "free space on the vault's disk, then run the command again"),
-            OpenError::Busy { .. } => ("vault-busy", "run the command again"),
             OpenError::InUse { .. } => (
                 "vault-busy",
                 "run the command again when nothing is written to the vault, or where it can be written to",
@@ -523,7 +536,7 @@ pub(crate) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
         match ask().await {
             Err(Error::Destination(failure)) if is_passing(failure.code) => {
                 let spent = command.env.clock.monotonic().saturating_sub(start);
-                if spent + pause > command.patience {
+                if spent + pause > command.patience && failure.code != Code::VaultHeld {
                     return Err(Error::Destination(failure));
                 }
                 if !told {
@@ -556,7 +569,10 @@ fn copy_of(secret: &Secret) -> Secret {
 }
 
 fn is_passing(code: Code) -> bool {
-    matches!(code, Code::Offline | Code::Throttled | Code::ServerError | Code::AnswerLost | Code::Stalled)
+    matches!(
+        code,
+        Code::Offline | Code::Throttled | Code::VaultHeld | Code::ServerError | Code::AnswerLost | Code::Stalled
+    )
 }
 
 /// Shows a recovery key the one time it is made.

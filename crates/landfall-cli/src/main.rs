@@ -101,7 +101,9 @@ fn refused(error: &clap::Error) -> ExitCode {
     }
     if std::env::args_os().any(|argument| argument == "--json") {
         let message = error.to_string();
-        let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let said: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:")).collect();
+        let message = said.join(" ");
+        let message = message.trim().trim_start_matches("error: ");
         let out =
             serde_json::json!({ "v": 1, "error": { "code": "usage", "message": message, "hint": "landfall --help" } });
         let mut stdout = std::io::stdout().lock();

@@ -67,6 +67,8 @@ pub enum Code {
     VaultFull,
     /// The disk of the home is full.
     HomeFull,
+    /// Another process on this machine is in the middle of a write to the vault, and does not go on.
+    VaultHeld,
     /// The destination failed on its side.
     ServerError,
     /// No answer came.
@@ -109,11 +111,12 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Offline,
         Self::Throttled,
         Self::VaultFull,
         Self::HomeFull,
+        Self::VaultHeld,
         Self::ServerError,
         Self::AnswerLost,
         Self::Stalled,
@@ -142,6 +145,7 @@ impl Code {
             Self::Throttled => "throttled",
             Self::VaultFull => "vault-full",
             Self::HomeFull => "home-full",
+            Self::VaultHeld => "vault-held",
             Self::ServerError => "server-error",
             Self::AnswerLost => "answer-lost",
             Self::Stalled => "stalled",
@@ -176,6 +180,7 @@ impl Code {
             Self::Throttled => "nothing; it goes on when the destination allows",
             Self::VaultFull => "free space on the vault's disk; the queue goes on by itself",
             Self::HomeFull => "free space on the disk of the home, then run the command again",
+            Self::VaultHeld => "continue the process that is named, or end it; the queue goes on by itself",
             Self::ServerError => "look into the server's log; the queue goes on by itself",
             Self::AnswerLost | Self::Stalled => "nothing; the destination is asked what it has",
             Self::GrantExpired | Self::NoSuchUpload => "nothing; a new one is obtained",

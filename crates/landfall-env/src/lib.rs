@@ -9,6 +9,7 @@ mod apart;
 mod blocking;
 mod clock;
 mod files;
+mod holder;
 mod platform;
 mod random;
 mod steps;
@@ -22,6 +23,7 @@ pub use self::{
     blocking::Blocking,
     clock::{Clock, SystemClock},
     files::{DirEntry, File, FileKind, FileLock, FileStatus, Files, Identity, RealFiles},
+    holder::Holder,
     random::{Random, SystemRandom},
     steps::{Sabotage, Steps},
 };

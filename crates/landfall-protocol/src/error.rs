@@ -56,6 +56,8 @@ pub enum ErrorCode {
     Internal,
     /// 503: cannot serve now; `Retry-After` says when.
     Unavailable,
+    /// 503: another process on the server's machine is writing to the vault and does not go on; `detail` names it.
+    VaultHeld,
     /// 507: the vault's disk is full. Free space there; uploads go on by themselves.
     StorageFull,
     /// A code this version does not know.

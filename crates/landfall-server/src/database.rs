@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
+use landfall_env::Holder;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
+
+use landfall_protocol::ErrorCode;
 
 use crate::{read_only::DatabaseCopy, refusal::Refusal};
 
@@ -23,6 +26,8 @@ pub(crate) const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
 pub(crate) struct Database {
     connection: Mutex<Connection>,
+    /// Where others may look, if there is such a place.
+    holder: Option<Holder>,
     /// Last, so that the connection is closed before the files are removed.
     _copy: Option<DatabaseCopy>,
 }
@@ -50,7 +55,8 @@ impl Database {
             Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
             None => Connection::open_with_flags(path, flags)?,
         };
-        Self::set_up(connection, busy_wait, None)
+        let holder = vfs.is_none().then(|| Holder::beside(path));
+        Ok(Self { holder, ..Self::set_up(connection, busy_wait, None)? })
     }
 
     /// Opens a copy, which lives as long as this value.
@@ -72,7 +78,7 @@ impl Database {
         connection.set_prepared_statement_cache_capacity(64);
         // Otherwise a statement with ORDER BY is prepared anew for every value that is bound to it.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        Ok(Self { connection: Mutex::new(connection), _copy: copy })
+        Ok(Self { connection: Mutex::new(connection), holder: None, _copy: copy })
     }
 
     /// Brings the database to [`SCHEMA`]. `new` fills a database that has just been made, `always` runs in the same
@@ -84,7 +90,7 @@ impl Database {
     ) -> Result<T, E> {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let sqlite = |error| E::from(MigrateError::Sqlite(error));
-        let transaction = Transaction::begin(&connection, "BEGIN IMMEDIATE").map_err(sqlite)?;
+        let transaction = self.begin_write(&connection).map_err(sqlite)?;
         let found = user_version(&transaction).map_err(sqlite)?;
         if found > SCHEMA {
             return Err(MigrateError::Newer(found).into());
@@ -112,13 +118,35 @@ impl Database {
     /// Does `work` in one immediate transaction, which commits if it succeeds.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = Transaction::begin(&connection, "BEGIN IMMEDIATE")?;
+        let transaction = self.begin_write(&connection).map_err(|error| self.refusal(error))?;
         if user_version(&transaction)? != SCHEMA {
             return Err(Refusal::unavailable("the vault was upgraded by a newer version; restart with that version"));
         }
         let value = work(&transaction)?;
         transaction.commit()?;
         Ok(value)
+    }
+
+    /// The process that is writing now, as far as is known.
+    pub(crate) fn held_by(&self) -> Option<u32> {
+        self.holder.as_ref().and_then(Holder::pid)
+    }
+
+    fn begin_write<'c>(&self, connection: &'c Connection) -> rusqlite::Result<Transaction<'c>> {
+        let transaction = Transaction::begin(connection, "BEGIN IMMEDIATE")?;
+        if let Some(holder) = &self.holder {
+            holder.is_this_process();
+        }
+        Ok(transaction)
+    }
+
+    fn refusal(&self, error: rusqlite::Error) -> Refusal {
+        match Refusal::from(error) {
+            refusal if refusal.code == ErrorCode::VaultHeld => {
+                Refusal { source: refusal.source, ..Refusal::held(self.held_by()) }
+            }
+            other => other,
+        }
     }
 
     /// Does `work` on one consistent state of the database.

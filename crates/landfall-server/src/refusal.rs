@@ -48,6 +48,13 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, detail)
     }
 
+    /// Another process is in the middle of a write for longer than a request waits.
+    pub(crate) fn held(by: Option<u32>) -> Self {
+        let who = by.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+        let detail = format!("{who} is writing to the vault and does not go on; continue it or end it");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::VaultHeld, detail)
+    }
+
     pub(crate) fn storage_full() -> Self {
         Self::new(
             StatusCode::INSUFFICIENT_STORAGE,
@@ -100,9 +107,7 @@ impl From<rusqlite::Error> for Refusal {
         use rusqlite::ErrorCode as Code;
         match error.sqlite_error_code() {
             Some(Code::DiskFull) => Self { source: Some(error.into()), ..Self::storage_full() },
-            Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
-                Self { source: Some(error.into()), ..Self::unavailable("another process holds the vault; try again") }
-            }
+            Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self { source: Some(error.into()), ..Self::held(None) },
             _ => Self::internal(error),
         }
     }
@@ -140,6 +145,7 @@ impl From<Refusal> for BlobRefusal {
             ErrorCode::NotFound => "NoSuchKey",
             ErrorCode::NoSuchUpload => "NoSuchUpload",
             ErrorCode::TooLarge => "EntityTooLarge",
+            ErrorCode::VaultHeld => "VaultHeld",
             ErrorCode::Throttled | ErrorCode::Unavailable => "SlowDown",
             ErrorCode::StorageFull => "InsufficientStorage",
             ErrorCode::Internal => "InternalError",

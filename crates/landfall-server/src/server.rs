@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use landfall_env::{Env, Files};
+use landfall_env::{Env, Files, Holder};
 use rusqlite::OptionalExtension as _;
 use tokio::sync::Semaphore;
 
@@ -92,11 +92,14 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
-    /// Another process wrote to the vault for longer than [`ServerConfig::busy_wait_max`]. Try again.
-    #[error("another process is busy with the vault at {path}: try again")]
+    /// Another process was in the middle of a write to the vault for longer than [`ServerConfig::busy_wait_max`]. Try
+    /// again: this ends when it goes on, or when it is ended.
+    #[error("{} is writing to the vault at {path} and does not go on: continue it or end it", holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
     Busy {
         /// The folder.
         path: PathBuf,
+        /// Its process number, if known.
+        holder: Option<u32>,
     },
     /// Another process wrote to the vault, which is only read here, whenever it was copied for
     /// [`ServerConfig::busy_wait_max`]. Wait until that one is done, or read the vault where it may be written to.
@@ -244,7 +247,7 @@ impl From<Refusal> for VaultError {
         use landfall_protocol::ErrorCode;
         match refusal.code {
             ErrorCode::StorageFull => Self::StorageFull,
-            ErrorCode::Unavailable => Self::Unavailable(refusal.detail.into_owned()),
+            ErrorCode::Unavailable | ErrorCode::VaultHeld => Self::Unavailable(refusal.detail.into_owned()),
             _ => Self::Failed(refusal.source.unwrap_or_else(|| refusal.detail.into())),
         }
     }
@@ -258,7 +261,7 @@ fn open_now(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
     let failed = |error: io::Error| open_io(&path, error);
     let refused = |refusal: Refusal| match VaultError::from(refusal) {
         VaultError::StorageFull => OpenError::DiskFull { path: path.clone() },
-        VaultError::Unavailable(_) => OpenError::Busy { path: path.clone() },
+        VaultError::Unavailable(_) => busy(&path),
         VaultError::Failed(source) => match source.downcast::<rusqlite::Error>() {
             Ok(error) => open_sqlite(&path, *error),
             Err(other) => open_io(&path, io::Error::other(other)),
@@ -388,7 +391,12 @@ pub(crate) fn open_sqlite(path: &std::path::Path, error: rusqlite::Error) -> Ope
         }
         Some(Code::ReadOnly | Code::PermissionDenied) => OpenError::ReadOnly { path },
         Some(Code::DiskFull) => OpenError::DiskFull { path },
-        Some(Code::DatabaseBusy | Code::DatabaseLocked) => OpenError::Busy { path },
+        Some(Code::DatabaseBusy | Code::DatabaseLocked) => busy(&path),
         _ => OpenError::Database { path, source: error },
     }
+}
+
+fn busy(path: &std::path::Path) -> OpenError {
+    let database = Folder::new(path.to_owned()).database();
+    OpenError::Busy { path: path.to_owned(), holder: Holder::beside(&database).pid() }
 }

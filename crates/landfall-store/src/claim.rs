@@ -53,7 +53,9 @@ const OUTLOOK: &str = "SELECT
         EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'video' AND state = 'active' AND waits = 'nothing'
                    AND worker IS NULL),
         EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
-                   AND waits <> 'unlock' AND waits <> 'token'),
+                   AND waits <> 'unlock' AND waits <> 'token'
+                   AND (waits <> 'item' OR NOT EXISTS (SELECT 1 FROM item AS other WHERE other.id = item.waits_item
+                                                          AND (other.waits = 'unlock' OR other.waits = 'token')))),
         EXISTS (SELECT 1 FROM object WHERE destination = ?1 AND state = 'abandoning')
    FROM item INDEXED BY item_held WHERE worker IS NOT NULL";
 const WAITS_FOR_SECRETS: &str = "SELECT

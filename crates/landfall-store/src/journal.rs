@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use landfall_env::{Blocking, Env, Sabotage, Steps};
+use landfall_env::{Blocking, Env, Holder, Sabotage, Steps};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::oneshot;
 
@@ -50,6 +50,8 @@ struct Inner {
     /// Held by whoever carries out a turn. Fair, so every writer gets to lead or is served by a leader.
     turn: tokio::sync::Mutex<()>,
     notice: Mutex<Option<WaitNotice>>,
+    /// Where there is a folder for it.
+    holder: Option<Holder>,
 }
 
 /// A state of the journal. It is equal to an earlier one if nothing was committed in between, by any process.
@@ -123,6 +125,8 @@ impl Journal {
     /// [`StoreError::Damaged`]: set the file aside, rebuild from the vault. [`StoreError::Newer`]: use the newer
     /// Landfall. [`StoreError::Full`], [`StoreError::ReadOnly`]: mend the disk, or open read-only.
     pub async fn open(options: JournalOptions, env: &Env) -> Result<Self, StoreError> {
+        let has_folder = options.vfs.is_none() && options.path.as_os_str() != ":memory:";
+        let holder = has_folder.then(|| Holder::beside(&options.path));
         let inner = Arc::new(Inner {
             options,
             blocking: env.blocking,
@@ -132,6 +136,7 @@ impl Journal {
             queue: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             notice: Mutex::default(),
+            holder,
         });
         let journal = Self { inner };
         journal.resume().await?;
@@ -240,7 +245,7 @@ impl Wait {
         self.waited += pause;
         if self.waited >= Duration::from_secs(2) && !self.told {
             self.told = true;
-            let holder = inner.read_holder();
+            let holder = inner.holder.as_ref().and_then(Holder::pid);
             if let Some(notice) = lock(&inner.notice).as_ref() {
                 notice(holder);
             }
@@ -367,7 +372,9 @@ impl Inner {
                 return Turn::Settled;
             }
         }
-        self.write_holder();
+        if let Some(holder) = &self.holder {
+            holder.is_this_process();
+        }
         let committed = self.run_all(connection, &mut queue);
         if committed.is_err() && !connection.is_autocommit() {
             let _ = run(connection, "ROLLBACK");
@@ -416,22 +423,6 @@ impl Inner {
             run(connection, "RELEASE one")?;
         }
         Ok(())
-    }
-
-    /// Notes beside the journal which process writes, so that one that has to wait can say for whom. A hint only.
-    fn write_holder(&self) {
-        if self.options.vfs.is_none() && self.options.path.as_os_str() != ":memory:" {
-            let text = format!("{:<10}\n", std::process::id());
-            let path = self.options.path.with_extension("writer");
-            let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
-            if let Ok(mut file) = file {
-                let _ = std::io::Write::write_all(&mut file, text.as_bytes());
-            }
-        }
-    }
-
-    fn read_holder(&self) -> Option<u32> {
-        std::fs::read_to_string(self.options.path.with_extension("writer")).ok()?.trim().parse().ok()
     }
 
     fn sorted(&self, error: StoreError) -> StoreError {

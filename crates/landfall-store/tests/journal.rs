@@ -196,6 +196,27 @@ async fn an_outlook_holds_until_a_moment_comes_or_the_clock_jumps_back() {
 }
 
 #[tokio::test]
+async fn a_twin_of_an_item_that_waits_for_a_token_does_not_go_on_by_itself() {
+    let bench = Bench::new().await;
+    bench.offer("a.jpg", 7).await;
+    bench.offer("copy.jpg", 7).await;
+    let mut leases = bench.claim("w", 2).await;
+    let (second, first) = (leases.remove(1), leases.remove(0));
+    bench.prepare(&first, 7).await;
+    assert_eq!(bench.prepare(&second, 7).await, PreparedOutcome::Twin(first.item));
+    let destination = bench.destination;
+    let outlook = async || {
+        let limits = ClassLimits { total: 1, video: 1 };
+        bench.journal.read(move |tx| tx.outlook(destination, &[], limits, NOW)).await.unwrap()
+    };
+    assert!(outlook().await.has_queued);
+    bench.journal.write(move |tx| tx.release(&first, Waits::Token, NOW)).await.unwrap();
+    assert!(!outlook().await.has_queued);
+    bench.journal.write(move |tx| tx.wake_waiting(destination, Waits::Token)).await.unwrap();
+    assert!(outlook().await.can_claim);
+}
+
+#[tokio::test]
 async fn event_numbers_have_no_gap_after_a_write_that_failed() {
     let bench = Bench::new().await;
     bench.offer("a.jpg", 1).await;

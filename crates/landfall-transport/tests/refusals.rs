@@ -48,6 +48,9 @@ fn a_sentence_shows_the_servers_reason_but_nothing_a_terminal_obeys() {
     let text = format!(r#"{{"status":400,"code":"invalid","detail":"no\u001b[31m such{}"}}"#, "x".repeat(5000));
     let failure = refusal(400, &HeaderMap::new(), text.as_bytes());
     assert!(failure.message.starts_with("the server answered 400: no[31m suchxxx"), "{}", failure.message);
+    let text = "<Error><Code>AccessDenied</Code><Message>Request has\u{1b}[31m expired</Message></Error>";
+    let failure = refusal(403, &HeaderMap::new(), text.as_bytes());
+    assert_eq!(failure.message, "the server answered 403 AccessDenied: Request has[31m expired");
     assert!(failure.message.len() < 400);
 }
 

@@ -15,7 +15,7 @@ use landfall_protocol::{
 use landfall_transport::{
     Body, BodyError,
     vault::{
-        Answer, CallError, Plan, Request, Vault,
+        Answer, CallError, Origin, Plan, Request, Vault,
         answer::{self, Abandoned, MagicUpdated, Registered},
         request,
     },
@@ -214,7 +214,7 @@ impl Remote {
 
     /// Whether the vault has been away for longer than patience lasts.
     pub(crate) fn is_given_up(&self) -> bool {
-        self.away().is_some_and(|(away, _)| away >= self.patience)
+        self.away().is_some_and(|(away, failure)| away >= self.patience && failure.code != Code::VaultHeld)
     }
 
     /// A question: harmless however often it is sent.
@@ -257,6 +257,13 @@ impl Remote {
     }
 
     fn note(&self, failure: Failure) -> Failure {
+        let failure = match failure.code {
+            // Whoever holds it is on another machine: only who is there can see to it.
+            Code::VaultHeld if *self.vault.origin() != Origin::in_process() => {
+                Failure { code: Code::ServerError, ..failure }
+            }
+            _ => failure,
+        };
         let wait = match failure.remedy {
             Remedy::Wait { retry_after } => Some(retry_after),
             // A lost answer is a network that may be going away: the next request is not sent at once.

@@ -11,7 +11,7 @@ use futures_util::{
     future::{AbortHandle, BoxFuture, abortable},
     stream::FuturesUnordered,
 };
-use landfall_core::{ClassLimits, Failure, ItemId};
+use landfall_core::{ClassLimits, Code, Failure, ItemId};
 use landfall_store::{Lease, Outlook, Version};
 use tokio::sync::watch;
 
@@ -27,7 +27,8 @@ use crate::{
 pub struct RunOptions {
     /// Stop claiming after this long, and checkpoint.
     pub budget: Option<Duration>,
-    /// End when the vault has been out of reach for this long without a break. `None`: wait for ever.
+    /// End when the vault has been out of reach for this long without a break. `None`: wait for ever. A vault in this
+    /// process that another one holds ([`Code::VaultHeld`]) is not out of reach.
     pub patience: Option<Duration>,
     /// Says when to stop.
     pub stop: Stop,
@@ -391,6 +392,10 @@ impl Keeper<'_> {
         self.was_away = away.is_some();
         let (away, failure) = away?;
         let patience = self.options.patience?;
+        if failure.code == Code::VaultHeld {
+            // It is there. Someone here has been told whom to continue or to end.
+            return None;
+        }
         (away >= patience).then_some(RunEnd::Away(failure))
     }
 

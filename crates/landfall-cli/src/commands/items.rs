@@ -15,7 +15,7 @@ use crate::{
 /// Carries out `landfall retry`.
 pub(crate) async fn retry(command: &Command, arguments: &Retry) -> Result<Exit, Failed> {
     let engine = command.engine().await?;
-    let ids = if arguments.all { None } else { Some(known(&engine, &arguments.ids).await?) };
+    let ids = if arguments.all { None } else { Some(known(command, &engine, &arguments.ids, &["blocked"]).await?) };
     let changed = engine.retry(ids).await.during("cannot retry")?;
     Ok(say(command, "retried", changed, Some("`landfall run` goes on with them")))
 }
@@ -23,7 +23,7 @@ pub(crate) async fn retry(command: &Command, arguments: &Retry) -> Result<Exit, 
 /// Carries out `landfall cancel`.
 pub(crate) async fn cancel(command: &Command, ids: &[i64]) -> Result<Exit, Failed> {
     let engine = command.engine().await?;
-    let ids = known(&engine, ids).await?;
+    let ids = known(command, &engine, ids, &["staged", "active", "paused", "blocked"]).await?;
     let changed = engine.cancel(ids).await.during("cannot cancel")?;
     Ok(say(command, "cancelled", changed, None))
 }
@@ -31,29 +31,33 @@ pub(crate) async fn cancel(command: &Command, ids: &[i64]) -> Result<Exit, Faile
 /// Carries out `landfall pause`.
 pub(crate) async fn pause(command: &Command, ids: &[i64]) -> Result<Exit, Failed> {
     let engine = command.engine().await?;
-    let changed = engine.pause(some(&engine, ids).await?).await.during("cannot pause")?;
+    let changed = engine.pause(some(command, &engine, ids, "active").await?).await.during("cannot pause")?;
     Ok(say(command, "paused", changed, Some("`landfall resume` lets them go on")))
 }
 
 /// Carries out `landfall resume`.
 pub(crate) async fn resume(command: &Command, ids: &[i64]) -> Result<Exit, Failed> {
     let engine = command.engine().await?;
-    let changed = engine.unpause(some(&engine, ids).await?).await.during("cannot resume")?;
+    let changed = engine.unpause(some(command, &engine, ids, "paused").await?).await.during("cannot resume")?;
     Ok(say(command, "resumed", changed, Some("`landfall run` goes on with them")))
 }
 
-async fn some(engine: &Engine, ids: &[i64]) -> Result<Option<Vec<ItemId>>, Failed> {
-    if ids.is_empty() { Ok(None) } else { known(engine, ids).await.map(Some) }
+async fn some(command: &Command, engine: &Engine, ids: &[i64], state: &str) -> Result<Option<Vec<ItemId>>, Failed> {
+    if ids.is_empty() { Ok(None) } else { known(command, engine, ids, &[state]).await.map(Some) }
 }
 
-/// Refuses numbers that are no items' before anything is changed.
-async fn known(engine: &Engine, ids: &[i64]) -> Result<Vec<ItemId>, Failed> {
+/// Refuses numbers that are no items' before anything is changed, and says of which nothing can be done because they are
+/// in none of these states.
+async fn known(command: &Command, engine: &Engine, ids: &[i64], states: &[&str]) -> Result<Vec<ItemId>, Failed> {
     let mut known = Vec::new();
     for id in ids.iter().copied().map(ItemId) {
-        engine.item(id).await.during(&format!("cannot find item {id}"))?;
-        known.push(id);
+        let (item, _) = engine.item(id).await.during(&format!("cannot find item {id}"))?;
+        known.push((id, item.state));
     }
-    Ok(known)
+    for (id, state) in known.iter().filter(|(_, state)| !states.contains(&state.as_str())) {
+        command.out.warn(&format!("item {id} is {state} and stays so"), None);
+    }
+    Ok(known.into_iter().map(|(id, _)| id).collect())
 }
 
 fn say(command: &Command, word: &str, changed: usize, then: Option<&str>) -> Exit {

@@ -32,6 +32,7 @@ pub(crate) async fn restore(command: &Command, arguments: Restore) -> Result<Exi
         folder: arguments.folder.clone(),
         on_file: Arc::new(move |place, bytes| say_restored(&out, place, bytes)),
     };
+    let is_chosen = !arguments.ids.is_empty() || arguments.album.is_some() || filter.is_some();
     let options = RestoreOptions {
         ids: (!arguments.ids.is_empty()).then_some(arguments.ids),
         filter,
@@ -42,6 +43,12 @@ pub(crate) async fn restore(command: &Command, arguments: Restore) -> Result<Exi
     command.out.note(&format!("restoring from {} to `{}`", reading.place, arguments.folder.display()));
     let report = restore_all(&reading.engine, &reading.session, &target, &options).await;
     let report = report.during(&format!("cannot restore to `{}`", arguments.folder.display()))?;
+    if is_chosen && report.restored + report.unchanged == 0 && report.problems.is_empty() {
+        let what = format!("cannot restore to `{}`", arguments.folder.display());
+        return Err(
+            Failed::usage(what, "nothing in the vault is what was asked for").hint("`landfall ls` shows what there is")
+        );
+    }
     let took = command.took();
     let problems: Vec<Value> = report
         .problems

@@ -75,6 +75,11 @@ fn items_are_paused_resumed_and_cancelled() {
     world.run(["cancel", &ids[0]]).exits(0);
     world.run(["resume"]).exits(0);
     assert_eq!(world.run(["run", "--json"]).exits(0).json()["uploaded"], 2);
+    for verb in ["cancel", "pause", "retry", "resume"] {
+        let done = world.run([verb, &ids[1]]);
+        let told = format!("item {} is done and stays so", ids[1]);
+        assert!(done.exits(0).stderr().contains(&told), "{}", done.stderr());
+    }
 }
 
 #[test]
@@ -145,6 +150,11 @@ fn numbers_of_items_and_of_contents_are_told_apart() {
     assert!(listed.exits(0).stdout().starts_with(" content       size  taken"), "{}", listed.stdout());
     let missing = world.run(["show", "4242"]);
     assert!(missing.exits(2).stderr().contains("numbers of `landfall ls` are contents, for `restore`"));
+    let nothing = world.run(["restore", "out", "--match", "*.mov", "--json"]);
+    assert_eq!(
+        nothing.exits(2).json()["error"]["message"],
+        "cannot restore to `out`: nothing in the vault is what was asked for"
+    );
     for arguments in [&["rm", "4242", "--json"][..], &["restore", "out", "4242", "--json"]] {
         let missing = world.run(arguments);
         assert_eq!(missing.exits(2).json()["error"]["code"], "no-such-content");

@@ -79,6 +79,8 @@ fn usage_errors_end_with_2_and_a_document() {
     let world = World::empty();
     let refused = world.run(["backup", "--json"]);
     assert_eq!(refused.exits(2).json()["error"]["code"], "usage");
+    let message = refused.json()["error"]["message"].to_string();
+    assert!(message.contains("PATH"), "what is missing is named: {message}");
     world.run(["frobnicate"]).exits(2);
 }
 

@@ -16,9 +16,9 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_body_util::BodyExt as _;
-use landfall_env::{Sabotage, StepHook, Steps};
+use landfall_env::{Env, Sabotage, StepHook, Steps};
 use landfall_protocol::{ErrorCode, FileRecord, TrashItem, TrashRequest, route};
-use landfall_server::{Server, ServerConfig};
+use landfall_server::{OpenError, Server, ServerConfig};
 use tower::ServiceExt as _;
 
 use crate::world::{Answer, Client, World, checksum, completion, content, new_file, new_upload};
@@ -168,6 +168,26 @@ async fn more_requests_than_allowed_are_told_to_come_back() {
     assert_eq!(answer.header("retry-after"), "1");
     client.get("/blobs/1/x/1").await.refused_xml(503, "SlowDown");
     assert_eq!(client.get("/healthz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_request_that_another_process_keeps_waiting_names_it() {
+    let world = World::new();
+    let server = world.open_with(|config| config.busy_wait_max = Duration::from_millis(20)).await;
+    let client = Client::embedded(&server).await;
+    let grant = client.open(&"a".repeat(32), b"abcd", 2).await.grants.remove(0);
+    let other = rusqlite::Connection::open(world.vault().join("server.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answer = client.post(route::UPLOADS, &new_upload(&"b".repeat(32), b"abcd", 2)).await;
+    let problem = answer.refused(503, ErrorCode::VaultHeld);
+    // It was the last that noted itself.
+    assert!(problem.detail.contains(&format!("process {} is writing", std::process::id())), "{}", problem.detail);
+    client.put(&grant, &b"ab"[..]).await.refused_xml(503, "VaultHeld");
+    let config = ServerConfig { busy_wait_max: Duration::from_millis(20), ..ServerConfig::new(world.vault()) };
+    let refused = Server::open(config, Env::real()).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Busy { holder: Some(_), .. }), "{refused}");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(client.put(&grant, &b"ab"[..]).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ pub fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Failure {
     let said = Said::read(body);
     let (class, code) = match &said {
         Said::Problem { code, .. } => by_problem(*code),
-        Said::Xml { code } => by_s3_code(code),
+        Said::Xml { code, .. } => by_s3_code(code),
         Said::Nothing => None,
     }
     .unwrap_or_else(|| by_status(status));
@@ -76,6 +76,7 @@ fn by_problem(code: ErrorCode) -> Option<(Class, Code)> {
         ErrorCode::Throttled => (Class::Wait, Code::Throttled),
         ErrorCode::Internal => (Class::Retry, Code::ServerError),
         ErrorCode::Unavailable => (Class::Wait, Code::ServerError),
+        ErrorCode::VaultHeld => (Class::Wait, Code::VaultHeld),
         ErrorCode::StorageFull => (Class::Wait, Code::VaultFull),
         ErrorCode::Invalid
         | ErrorCode::NotFound
@@ -109,6 +110,8 @@ fn by_s3_code(code: &str) -> Option<(Class, Code)> {
         "BandwidthLimitExceeded" | "RequestLimitExceeded" | "SlowDown" | "Throttling" | "TooManyRequests" => {
             (Class::Wait, Code::Throttled)
         }
+        "PartMissing" | "PartDamaged" => (Class::Block, Code::Tampered),
+        "VaultHeld" => (Class::Wait, Code::VaultHeld),
         "ServiceUnavailable" => (Class::Wait, Code::ServerError),
         "InsufficientCapacity" | "QuotaExceeded" | "StorageFull" | "XMinioStorageFull" => {
             (Class::Wait, Code::VaultFull)
@@ -145,7 +148,7 @@ fn by_status(status: u16) -> (Class, Code) {
 /// What a refusal's body says.
 enum Said {
     Problem { code: ErrorCode, detail: String },
-    Xml { code: String },
+    Xml { code: String, message: String },
     Nothing,
 }
 
@@ -158,7 +161,7 @@ impl Said {
             return Self::Problem { code: problem.code, detail: printable(&problem.detail) };
         }
         match s3_code(body) {
-            Some(code) => Self::Xml { code: code.to_owned() },
+            Some(code) => Self::Xml { code: code.to_owned(), message: printable(s3_message(body).unwrap_or_default()) },
             None => Self::Nothing,
         }
     }
@@ -168,7 +171,14 @@ impl Said {
             Self::Problem { detail, .. } if !detail.is_empty() => {
                 format!("the server answered {status}: {detail}")
             }
-            Self::Xml { code } => format!("the server answered {status} {code}"),
+            Self::Xml { code, .. } if code == "PartMissing" => {
+                format!("the vault has lost a part of this content ({status} {code})")
+            }
+            Self::Xml { code, .. } if code == "PartDamaged" => {
+                format!("a part of this content is damaged in the vault ({status} {code})")
+            }
+            Self::Xml { code, message } if message.is_empty() => format!("the server answered {status} {code}"),
+            Self::Xml { code, message } => format!("the server answered {status} {code}: {message}"),
             Self::Problem { .. } | Self::Nothing => format!("the server answered {status}"),
         }
     }
@@ -189,14 +199,23 @@ pub(super) fn problem(body: &[u8]) -> Option<Problem> {
 
 /// The code of an S3-style error, also inside an answer that says 200.
 pub(super) fn s3_code(body: &[u8]) -> Option<&str> {
+    let code = s3_element(body, "<Code>", "</Code>")?;
+    let is_word = !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_word.then_some(code)
+}
+
+/// What an S3-style error says to people.
+fn s3_message(body: &[u8]) -> Option<&str> {
+    s3_element(body, "<Message>", "</Message>")
+}
+
+fn s3_element<'b>(body: &'b [u8], begin: &str, end: &str) -> Option<&'b str> {
     // An error is short. Anything longer is something else, and not searched.
     let text = std::str::from_utf8(body.get(..ERROR_BYTES_MAX).unwrap_or(body)).ok()?;
     let (_, error) = text.split_once("<Error")?;
-    let (_, code) = error.split_once("<Code>")?;
-    let (code, _) = code.split_once("</Code>")?;
-    let code = code.trim();
-    let is_word = !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_word.then_some(code)
+    let (_, inside) = error.split_once(begin)?;
+    let (inside, _) = inside.split_once(end)?;
+    Some(inside.trim())
 }
 
 /// Text from elsewhere that may be shown to a person: short, and nothing a terminal would obey.

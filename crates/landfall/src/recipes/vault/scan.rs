@@ -377,15 +377,10 @@ impl Scan {
                 }
             };
             match verdict {
-                Verdict::Take { class, kind } => offers.push(Offer {
-                    priority: -found.identity.modified_ns.div_euclid(1_000_000_000),
-                    path: found.relative,
-                    identity: found.identity,
-                    class,
-                    kind: kind.to_owned(),
-                    album: album.clone(),
-                    joins: found.joins,
-                }),
+                Verdict::Take { class, kind } => offers.push(offer(found, class, kind, &album)),
+                Verdict::TakeUnread(error) if self.options.dry_run => self.problem(root, &found.relative, &error),
+                // The item then says what is wrong with it, and nothing is left out in silence.
+                Verdict::TakeUnread(_) => offers.push(offer(found, Class::Photo, "unknown", &album)),
                 Verdict::Skip(code) => {
                     self.skip(root, &found.relative, code);
                     skips.push((found.relative, found.identity, code));
@@ -447,8 +442,25 @@ impl Scan {
 }
 
 enum Verdict {
-    Take { class: Class, kind: &'static str },
+    Take {
+        class: Class,
+        kind: &'static str,
+    },
+    /// It cannot be read. It is taken in charge all the same.
+    TakeUnread(io::Error),
     Skip(&'static str),
+}
+
+fn offer(found: Found, class: Class, kind: &str, album: &str) -> Offer {
+    Offer {
+        priority: -found.identity.modified_ns.div_euclid(1_000_000_000),
+        path: found.relative,
+        identity: found.identity,
+        class,
+        kind: kind.to_owned(),
+        album: album.to_owned(),
+        joins: found.joins,
+    }
 }
 
 /// Whether nothing has come of asking, so that nothing is known.
@@ -461,12 +473,10 @@ fn judge(files: &DiskFiles, found: &Found, all: bool) -> io::Result<Verdict> {
     if found.identity.size == 0 {
         return Ok(Verdict::Skip("empty"));
     }
-    if found.sidecar {
-        return Ok(Verdict::Take { class: Class::Photo, kind: "sidecar" });
-    }
     let mut head = [0; HEAD_BYTES];
     let read = files.open(&found.path).and_then(|mut file| file.read_at(0, &mut head));
     Ok(match read {
+        Ok(_) if found.sidecar => Verdict::Take { class: Class::Photo, kind: "sidecar" },
         Ok(count) => match sniff(&head[..count]) {
             Some(kind) => {
                 let class = match kind.class() {
@@ -479,8 +489,7 @@ fn judge(files: &DiskFiles, found: &Found, all: bool) -> io::Result<Verdict> {
             None => Verdict::Skip("not-media"),
         },
         Err(error) if is_unanswered(&error) => return Err(error),
-        // Taken in charge all the same: the item then says what is wrong with it, and nothing is left out in silence.
-        Err(_) => Verdict::Take { class: Class::Photo, kind: "unknown" },
+        Err(error) => Verdict::TakeUnread(error),
     })
 }
 
