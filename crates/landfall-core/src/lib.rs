@@ -11,6 +11,7 @@
 mod failure;
 mod lease;
 mod link;
+mod message;
 mod next;
 mod part;
 mod retry;
@@ -22,6 +23,10 @@ pub use self::{
     failure::{Code, Failure, Remedy},
     lease::{BEAT_EVERY, Generation, STOPPED_AFTER, Verdict, Watch},
     link::{GATHERED_FROM, link_waits},
+    message::{
+        MessageConditions, MessageStep, MessageView, OnFailure, Payload, PublishOrder, PutOutcome, PutReport, latest_start,
+        next_message_step, put_outcome,
+    },
     next::{
         Action, Conditions, ItemView, ObjectState, ObjectView, PartState, PublishState, Role, Step, next_action,
         twin_waits_for,

@@ -105,11 +105,11 @@ pub struct Conditions {
     pub parts_in_flight_max: usize,
 }
 
-/// What to do.
+/// What to do: steps are those of an item of a backup, or another recipe's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum Action<S = Step> {
     /// Perform this step and ask again.
-    Start(Step),
+    Start(S),
     /// Nothing before this moment.
     WaitUntil(Timestamp),
     /// Nothing before this holds.
@@ -150,7 +150,7 @@ pub fn next_action(view: &ItemView, conditions: &Conditions, now: Timestamp) -> 
     let State::Active { phase, waits } = view.state else { return Action::Rest };
     match waits {
         Waits::Until(moment) if now < moment => return Action::WaitUntil(moment),
-        Waits::Item(other) => return Action::WaitFor(Waits::Item(other)),
+        Waits::Item(_) | Waits::Transfer => return Action::WaitFor(waits),
         Waits::Nothing | Waits::Until(_) | Waits::Unlock | Waits::Token => {}
     }
     if !conditions.unlocked {

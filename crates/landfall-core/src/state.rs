@@ -15,7 +15,7 @@ impl std::fmt::Display for ItemId {
 /// The state of an item. This very enum is what a row of the journal holds; its CHECK constraints repeat it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Taken in charge, but not to be worked on before it is sent.
+    /// Everything that can be done before it is sent is done.
     Staged,
     /// Work remains.
     Active {
@@ -75,6 +75,8 @@ pub enum Waits {
     Token,
     /// Another item that holds the same content, or goes before it.
     Item(ItemId),
+    /// A carrier that moves its bytes, perhaps while no process of ours lives.
+    Transfer,
 }
 
 /// Why an item is blocked.
@@ -93,11 +95,13 @@ pub enum Class {
     Photo,
     /// Large and few.
     Video,
+    /// Of a conversation. Its limits are those of its phases.
+    Message,
 }
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 2] = [Self::Photo, Self::Video];
+    pub const ALL: [Self; 3] = [Self::Photo, Self::Video, Self::Message];
 }
 
 /// How many items may be worked on at once, over all processes of a journal.
@@ -151,4 +155,4 @@ macro_rules! names {
 pub(crate) use names;
 
 names!(Phase { Prepare = "prepare", Upload = "upload", Publish = "publish" });
-names!(Class { Photo = "photo", Video = "video" });
+names!(Class { Photo = "photo", Video = "video", Message = "message" });

@@ -10,6 +10,7 @@ mod blocking;
 mod clock;
 mod files;
 mod holder;
+mod incoming;
 mod platform;
 mod random;
 mod steps;
@@ -24,6 +25,7 @@ pub use self::{
     clock::{Clock, SystemClock},
     files::{DirEntry, File, FileKind, FileLock, FileStatus, Files, Identity, RealFiles},
     holder::Holder,
+    incoming::Incoming,
     random::{Random, SystemRandom},
     steps::{Sabotage, Steps},
 };

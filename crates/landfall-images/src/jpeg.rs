@@ -124,9 +124,8 @@ impl Header {
         let coefficients = if self.is_progressive() { blocks * 128 } else { blocks_in_row * 128 * ROWS_IN_FLIGHT };
         let rgb = scaled(width) * scaled(height) * 3;
         let decoding = coefficients + planes + picture + if self.components.len() == 3 { 0 } else { rgb };
-        let resizing = rgb + u64::from(limits.edge) * scaled(height) * 3;
         // The decoder is gone when the picture is made smaller.
-        decoding.max(resizing + limits.finishing_memory()) + FIXED
+        decoding.max(limits.finishing_memory(scaled(width), scaled(height))) + FIXED
     }
 }
 

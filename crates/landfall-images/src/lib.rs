@@ -36,6 +36,7 @@ mod jpeg;
 mod kind;
 mod metadata;
 mod orientation;
+mod photo;
 mod pixels;
 mod png;
 mod preview;
@@ -51,6 +52,7 @@ pub use self::{
     kind::{MediaClass, MediaKind, SNIFF_LENGTH, sniff},
     metadata::{Metadata, read_metadata},
     orientation::Orientation,
+    photo::{PhotoLimits, photo},
     source::ReadSeek,
     thumbnail::{NoThumbnail, Thumbnail, ThumbnailLimits, memory_needed, placeholder, thumbnail},
 };

@@ -64,6 +64,12 @@ impl RowShrinker {
         Self { width, factor, sums: vec![0; small.width as usize * 3], rows_in_sums: 0, small, rows_done: 0 }
     }
 
+    /// How large it leaves a picture of this size.
+    pub(crate) fn size(width: u32, height: u32, edge: u32) -> (u64, u64) {
+        let factor = Self::factor(width, height, edge);
+        (width.div_ceil(factor).into(), height.div_ceil(factor).into())
+    }
+
     /// The bytes one of this size holds.
     pub(crate) fn memory(width: u32, height: u32, edge: u32) -> u64 {
         let factor = Self::factor(width, height, edge);

@@ -61,8 +61,9 @@ impl Header {
         let row = u64::from(self.width) * self.bytes_per_pixel.max(4);
         let picture = if self.interlaced { u64::from(self.height).saturating_mul(row) } else { 0 };
         let small = RowShrinker::memory(self.width, self.height, limits.edge);
-        // The decoder holds a few rows and its window; the resizer works beside the shrunk picture.
-        picture.saturating_add(row * 4 + small * 2 + limits.finishing_memory() + FIXED)
+        let (width, height) = RowShrinker::size(self.width, self.height, limits.edge);
+        // The decoder holds a few rows and its window.
+        picture.saturating_add(row * 4 + small).max(limits.finishing_memory(width, height)) + FIXED
     }
 }
 

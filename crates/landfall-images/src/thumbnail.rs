@@ -131,10 +131,18 @@ impl ThumbnailLimits {
         }
     }
 
-    /// The memory of the last steps, from the fitted picture to the JPEG.
-    pub(crate) fn finishing_memory(&self) -> u64 {
-        let edge = u64::from(self.edge);
-        edge * edge * 3 * 3 + 2 * self.max_bytes as u64
+    /// The memory of everything after decoding, for a decoded picture of this size: it is fitted, and gone when the small
+    /// one is turned upright and becomes a JPEG.
+    pub(crate) fn finishing_memory(&self, width: u64, height: u64) -> u64 {
+        let fitted = self.fitted_memory(width, height);
+        let resizing = width * height * 3 + u64::from(self.edge) * height * 3 + fitted;
+        resizing.max(2 * fitted + 2 * self.max_bytes as u64)
+    }
+
+    fn fitted_memory(&self, width: u64, height: u64) -> u64 {
+        let side = |side: u64| u32::try_from(side).unwrap_or(u32::MAX);
+        let (width, height) = fitted(side(width), side(height), self.edge.min(u16::MAX.into()));
+        u64::from(width) * u64::from(height) * 3
     }
 }
 

@@ -67,7 +67,9 @@ pub(crate) fn memory_needed(source: &mut Source<'_>, limits: &ThumbnailLimits) -
     ThumbnailLimits::check_sides(header.width, header.height)?;
     let pixels = u64::from(header.width) * u64::from(header.height);
     let small = RowShrinker::memory(header.width, header.height, limits.edge);
-    Ok(pixels * BYTES_PER_PIXEL + small * 2 + limits.finishing_memory() + source.length().min(COMPRESSED_MAX) + FIXED)
+    let (width, height) = RowShrinker::size(header.width, header.height, limits.edge);
+    let decoding = pixels * BYTES_PER_PIXEL + small + source.length().min(COMPRESSED_MAX);
+    Ok(decoding.max(limits.finishing_memory(width, height)) + FIXED)
 }
 
 /// Decodes the whole picture, the first frame of an animation: this format offers no rows.

@@ -56,6 +56,13 @@ fn thumbnails_hold_no_more_than_they_ask_for() {
         peak("grey or CMYK JPEG", &file, &limits);
     }
     peak("WebP", &fixture::webp(1, 1600, 1200), &limits);
+    let sent = ThumbnailLimits { edge: 2000, quality: 80, max_bytes: 1_500_000, memory_bytes: 64 << 20 };
+    for (width, height) in [(3000, 2000), (4032, 3024), (2000, 1999), (6000, 4000)] {
+        peak("JPEG as it is sent", &fixture::jpeg(1, width, height), &sent);
+    }
+    peak("progressive JPEG as it is sent", &progressive_photo(), &sent);
+    peak("PNG as it is sent", &fixture::png(1, 3000, 2000), &sent);
+    peak("WebP as it is sent", &fixture::webp(1, 1600, 1200), &sent);
 
     // Of a movie only the index is read, however long it is.
     let movie = fixture::Movie::mp4(4 * MIB).created(1_612_325_106).bytes();

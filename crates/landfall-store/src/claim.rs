@@ -46,7 +46,7 @@ const WAIT_MAX_MS: i64 = 3_600_000;
 // In these, `finished_at IS NULL` lets SQLite use the index of what is unfinished.
 const OUTLOOK: &str = "SELECT
         count(*) FILTER (WHERE class = 'photo'),
-        count(*),
+        count(*) FILTER (WHERE class = 'video'),
         (SELECT min(not_before) FROM item WHERE waits = 'until'),
         EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'photo' AND state = 'active' AND waits = 'nothing'
                    AND worker IS NULL),
@@ -97,10 +97,10 @@ impl Tx<'_> {
 
     fn held_by_class(&self) -> Result<(usize, usize), StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT count(*) FILTER (WHERE class = 'photo'), count(*) FROM item WHERE worker IS NOT NULL",
+            "SELECT count(*) FILTER (WHERE class = 'photo'), count(*) FILTER (WHERE class = 'video') FROM item
+              WHERE worker IS NOT NULL",
         )?;
-        let (photos, all): (usize, usize) = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok((photos, all - photos))
+        Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 
     fn most_urgent(&self, destination: DestinationId, class: Class) -> Result<Option<(i64, i64, Class)>, StoreError> {
@@ -143,7 +143,7 @@ impl Tx<'_> {
         ids.map(|id| self.item(id?)).collect()
     }
 
-    fn take(&self, worker: &str, id: i64, now: Timestamp) -> Result<Lease, StoreError> {
+    pub(crate) fn take(&self, worker: &str, id: i64, now: Timestamp) -> Result<Lease, StoreError> {
         let generation = self
             .connection
             .prepare_cached(
@@ -179,6 +179,7 @@ impl Tx<'_> {
             Waits::Unlock => ("unlock", None, None),
             Waits::Token => ("token", None, None),
             Waits::Item(other) => ("item", None, Some(other.0)),
+            Waits::Transfer => ("transfer", None, None),
         };
         self.connection
             .prepare_cached(
@@ -219,7 +220,7 @@ impl Tx<'_> {
         let word = match waits {
             Waits::Unlock => "unlock",
             Waits::Token => "token",
-            Waits::Nothing | Waits::Until(_) | Waits::Item(_) => return Ok(0),
+            Waits::Nothing | Waits::Until(_) | Waits::Item(_) | Waits::Transfer => return Ok(0),
         };
         Ok(self.connection.prepare_cached(WAKE_WAITING)?.execute((destination.0, word))?)
     }
@@ -246,8 +247,7 @@ impl Tx<'_> {
     ) -> Result<Outlook, StoreError> {
         let mut statement = self.connection.prepare_cached(OUTLOOK)?;
         let outlook = statement.query_row([destination.0], |row| {
-            let (photos, held): (usize, usize) = (row.get(0)?, row.get(1)?);
-            let room = limits.room(photos, held - photos);
+            let room = limits.room(row.get(0)?, row.get(1)?);
             let (photo, video): (bool, bool) = (row.get(3)?, row.get(4)?);
             Ok(Outlook {
                 lost: Vec::new(),
@@ -262,7 +262,7 @@ impl Tx<'_> {
     }
 
     /// Of these leases, the items that are not held any more.
-    fn lost(&self, leases: &[Lease]) -> Result<Vec<ItemId>, StoreError> {
+    pub(crate) fn lost(&self, leases: &[Lease]) -> Result<Vec<ItemId>, StoreError> {
         if leases.is_empty() {
             return Ok(Vec::new());
         }

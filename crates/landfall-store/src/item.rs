@@ -382,11 +382,17 @@ impl Tx<'_> {
 
     /// A person wants a blocked item tried again. Returns whether it was blocked.
     pub fn retry(&self, id: ItemId, now: Timestamp) -> Result<bool, StoreError> {
+        if self.is_message(id)? {
+            return self.retry_message(id, now);
+        }
         self.reactivate(id, "blocked", "retried", now)
     }
 
     /// A person lets a paused item go on. Returns whether it was paused.
     pub fn resume(&self, id: ItemId, now: Timestamp) -> Result<bool, StoreError> {
+        if self.is_message(id)? {
+            return self.resume_message(id, now);
+        }
         self.reactivate(id, "paused", "resumed", now)
     }
 
@@ -433,6 +439,9 @@ impl Tx<'_> {
     /// A person takes an item back. Whoever works on it loses its lease, and what it had uploaded is abandoned. Returns
     /// whether there was something to cancel.
     pub fn cancel(&self, id: ItemId, now: Timestamp) -> Result<bool, StoreError> {
+        if self.is_message(id)? {
+            return Ok(!self.discard(id, now)?.is_empty());
+        }
         if self.item(id)?.state.is_final() {
             return Ok(false);
         }
@@ -458,21 +467,24 @@ impl Tx<'_> {
     }
 }
 
-fn read_item(id: ItemId, row: &rusqlite::Row<'_>) -> rusqlite::Result<Item> {
-    let phase = Phase::parse(&row.get::<_, String>(3)?).unwrap_or(Phase::Prepare);
-    let waits = match row.get::<_, String>(4)?.as_str() {
-        "until" => Waits::Until(Timestamp(row.get(5)?)),
+/// The state of an item out of eight columns that stand one after the other: state, phase, waits, not_before, waits_item,
+/// code, message, publish.
+pub(crate) fn read_state(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<(State, PublishState)> {
+    let phase = Phase::parse(&row.get::<_, String>(first + 1)?).unwrap_or(Phase::Prepare);
+    let waits = match row.get::<_, String>(first + 2)?.as_str() {
+        "until" => Waits::Until(Timestamp(row.get(first + 3)?)),
         "unlock" => Waits::Unlock,
         "token" => Waits::Token,
-        "item" => Waits::Item(ItemId(row.get(6)?)),
+        "item" => Waits::Item(ItemId(row.get(first + 4)?)),
+        "transfer" => Waits::Transfer,
         _ => Waits::Nothing,
     };
-    let state = match row.get::<_, String>(2)?.as_str() {
+    let state = match row.get::<_, String>(first)?.as_str() {
         "staged" => State::Staged,
         "paused" => State::Paused { phase },
         "blocked" => {
-            let code = Code::parse(&row.get::<_, String>(7)?).unwrap_or(Code::Refused);
-            let message = row.get::<_, Option<String>>(8)?.unwrap_or_default();
+            let code = Code::parse(&row.get::<_, String>(first + 5)?).unwrap_or(Code::Refused);
+            let message = row.get::<_, Option<String>>(first + 6)?.unwrap_or_default();
             State::Blocked { phase, reason: BlockReason { code, message } }
         }
         "done" => State::Done,
@@ -480,12 +492,17 @@ fn read_item(id: ItemId, row: &rusqlite::Row<'_>) -> rusqlite::Result<Item> {
         "cancelled" => State::Cancelled,
         _ => State::Active { phase, waits },
     };
-    let publish = match row.get::<_, String>(9)?.as_str() {
+    let publish = match row.get::<_, String>(first + 7)?.as_str() {
         "link" => PublishState::Link,
         "frozen" => PublishState::Frozen,
         "published" => PublishState::Published,
         _ => PublishState::Nothing,
     };
+    Ok((state, publish))
+}
+
+fn read_item(id: ItemId, row: &rusqlite::Row<'_>) -> rusqlite::Result<Item> {
+    let (state, publish) = read_state(row, 2)?;
     let digest: Option<Vec<u8>> = row.get(22)?;
     let identity = match &digest {
         None => None,

@@ -323,7 +323,6 @@ impl Inner {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         let synchronous = if self.steps.sabotaged(Sabotage::SkipJournalSync) { "OFF" } else { "FULL" };
         connection.pragma_update(None, "synchronous", synchronous)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         if self.options.read_only {
             let found = schema::version(connection)?;
@@ -336,6 +335,8 @@ impl Inner {
                 return Err(StoreError::ReadOnly(format!("SQLite keeps it in `{mode}` mode instead of WAL")));
             }
             if schema::version(connection)? != schema::VERSION {
+                // Tables that others refer to are made anew.
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
                 connection.execute_batch("BEGIN IMMEDIATE")?;
                 if let Err(error) = schema::migrate(connection) {
                     let _ = connection.execute_batch("ROLLBACK");
@@ -344,6 +345,7 @@ impl Inner {
                 connection.execute_batch("COMMIT")?;
             }
         }
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
         if self.options.check {
             let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
             if verdict != "ok" {

@@ -9,6 +9,7 @@
 //! The file is in WAL mode with `synchronous=FULL`: what a `write` has returned survives `kill -9` and power loss.
 //! Every writing transaction is `BEGIN IMMEDIATE`, so that any number of processes may share the file.
 
+mod attempt;
 mod claim;
 mod content;
 mod destination;
@@ -16,13 +17,17 @@ mod error;
 mod event;
 mod item;
 mod journal;
+mod lane;
+mod message;
 mod object;
+mod outlook;
 mod place;
 mod report;
 mod schema;
 mod worker;
 
 pub use self::{
+    attempt::{Attempt, AttemptState, NewAttempt, Reported},
     claim::{Lease, Outlook},
     content::{NewContent, SeenPlace},
     destination::{Destination, DestinationId, StoredCollection},
@@ -30,7 +35,10 @@ pub use self::{
     event::Event,
     item::{Item, NewItem, Prepared, PreparedOutcome, SourceIdentity},
     journal::{Journal, JournalOptions, Tx, Version, WaitNotice},
+    lane::{Lane, LaneId, Outgoing, Sent},
+    message::{AttachmentRow, Message, MessageContent, NewAttachment, NewText, Sealed},
     object::{Object, ObjectId, Part, PlannedObject, PlannedPart},
+    outlook::{MessageLimits, MessageOutlook},
     place::{Offer, OfferOutcome, Root, RootId},
     report::{Counts, ItemSummary, ObjectSummary},
     worker::WorkerRow,

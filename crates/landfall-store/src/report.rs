@@ -48,6 +48,8 @@ pub struct ItemSummary {
     pub recipe: String,
     /// Its album.
     pub album: String,
+    /// The lane it was sent in, if it is a message.
+    pub lane: Option<String>,
     /// Where it goes.
     pub destination: String,
     /// Its source: the root's path and the path below it, as bytes.
@@ -96,12 +98,14 @@ pub struct ObjectSummary {
 }
 
 const SUMMARY: &str =
-    "SELECT i.id, i.key, i.recipe, i.album, d.location, r.path, i.path, i.state, i.phase, i.waits, i.waits_item,
+    "SELECT i.id, i.key, i.recipe, coalesce(i.album, ''), d.location, coalesce(r.path, X''),
+        coalesce(i.path, cast((SELECT m.name FROM message m WHERE m.item = i.id) AS BLOB), X''), i.state, i.phase, i.waits, i.waits_item,
         i.size, i.attempts, i.not_before, i.code, i.message, i.last_error, i.record, i.created_at, i.updated_at,
         (SELECT coalesce(sum(min(o.part_size, o.size - (p.number - 1) * o.part_size)), 0)
            FROM object o JOIN part p ON p.object = o.id
-          WHERE o.item = i.id AND o.role = 'file' AND o.state NOT IN ('abandoning', 'abandoned') AND p.state = 'stored')
-   FROM item i JOIN destination d ON d.id = i.destination JOIN root r ON r.id = i.root";
+          WHERE o.item = i.id AND o.role = 'file' AND o.state NOT IN ('abandoning', 'abandoned') AND p.state = 'stored'),
+        (SELECT l.name FROM lane l WHERE l.id = i.lane)
+   FROM item i JOIN destination d ON d.id = i.destination LEFT JOIN root r ON r.id = i.root";
 
 // `finished_at IS NULL` lets SQLite use the index of what is unfinished.
 const COUNT: &str = "SELECT count(*) FROM item
@@ -219,6 +223,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ItemSummary> {
         key: row.get(1)?,
         recipe: row.get(2)?,
         album: row.get(3)?,
+        lane: row.get(21)?,
         destination: row.get(4)?,
         source: (row.get(5)?, row.get(6)?),
         state,

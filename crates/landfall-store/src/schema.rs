@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::StoreError;
 
 /// Every step from nothing to the present schema. Steps are only ever appended.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// The schema this binary writes.
 pub(crate) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -25,6 +25,11 @@ pub(crate) fn migrate(connection: &Connection) -> Result<(), StoreError> {
         connection.execute_batch(step)?;
     }
     if found != VERSION {
+        let broken = connection.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get::<_, i64>(0))?;
+        if broken > 0 {
+            let detail = format!("{broken} rows refer to rows that are not there");
+            return Err(StoreError::Damaged { path: "journal.db".into(), detail });
+        }
         connection.pragma_update(None, "user_version", VERSION)?;
     }
     Ok(())

@@ -43,10 +43,12 @@ impl Tx<'_> {
     /// again.
     pub fn release_worker(&self, id: &str) -> Result<usize, StoreError> {
         const LEFT: &str =
-            "DELETE FROM worker WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM item WHERE item.worker = ?1)";
+            "DELETE FROM worker WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM item WHERE item.worker = ?1)
+                AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.worker = ?1 AND state <> 'ended')";
         if self.connection.prepare_cached(LEFT)?.execute([id])? > 0 {
             return Ok(0);
         }
+        self.release_attempts_of(id)?;
         let freed = self
             .connection
             .prepare_cached("UPDATE item SET worker = NULL, generation = generation + 1 WHERE worker = ?1")?

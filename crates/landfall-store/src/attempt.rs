@@ -1,0 +1,375 @@
+//! Attempts: requests handed to a carrier that may outlive this process, and how they ended.
+
+use landfall_core::{BlockReason, Code, ItemId, PutOutcome, RetryPolicy, Timestamp};
+use rusqlite::{OptionalExtension as _, Row};
+
+use crate::{DestinationId, Lease, StoreError, Tx};
+
+/// An attempt to be written down before a carrier hears of it.
+#[derive(Debug, Clone)]
+pub struct NewAttempt {
+    /// Opaque, drawn, ASCII.
+    pub id: String,
+    /// Method, URL and headers, sealed; `None` if they are in memory alone.
+    pub request: Option<Vec<u8>>,
+    /// Where the payload will be.
+    pub asset_url: String,
+    /// When the grant ends.
+    pub deadline: Option<Timestamp>,
+    /// The process that carries it, if it is one of ours; `None` for a platform's carrier.
+    pub worker: Option<String>,
+}
+
+/// An attempt as the journal holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Opaque.
+    pub id: String,
+    /// Whose payload it puts.
+    pub item: ItemId,
+    /// The payload's file: a name in the spool.
+    pub file: String,
+    /// Its length, in bytes.
+    pub size: u64,
+    /// SHA-256 of it.
+    pub digest: Vec<u8>,
+    /// Method, URL and headers, sealed.
+    pub request: Option<Vec<u8>>,
+    /// Where the payload will be.
+    pub asset_url: String,
+    /// When the grant ends.
+    pub deadline: Option<Timestamp>,
+    /// Where it stands.
+    pub state: AttemptState,
+    /// The process that carries it, if it is one of ours.
+    pub worker: Option<String>,
+    /// The platform's own name for it.
+    pub platform: Option<String>,
+}
+
+/// Where an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptState {
+    /// No carrier has it.
+    Ready,
+    /// A carrier has it.
+    Out,
+    /// A carrier had it; what became of it is not known.
+    Unknown,
+    /// A carrier may have it; nobody wants it any more.
+    Unwanted,
+    /// It is over.
+    Ended,
+}
+
+impl AttemptState {
+    pub(crate) fn parse(word: &str) -> Self {
+        match word {
+            "ready" => Self::Ready,
+            "out" => Self::Out,
+            "unknown" => Self::Unknown,
+            "unwanted" => Self::Unwanted,
+            _ => Self::Ended,
+        }
+    }
+}
+
+/// What a report about an attempt came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// It was awaited, and its message goes on from it.
+    Taken(ItemId),
+    /// It was of an attempt that nobody waits for: another is, or its message is not wanted any more.
+    Late,
+    /// Nothing is known of such an attempt, or it had been told before.
+    Unknown,
+}
+
+impl Tx<'_> {
+    /// Writes an attempt down, ready for a carrier; the message waits for what becomes of it.
+    pub fn granted(&self, lease: &Lease, attempt: &NewAttempt, now: Timestamp) -> Result<(), StoreError> {
+        self.hold(lease, now)?;
+        self.end_present_attempt(lease.item, "failed", now)?;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO attempt (id, item, sealing, file, size, digest, request, asset_url, deadline, state, worker, created_at)
+                 SELECT ?2, item, sealing, sealed, payload_size, payload_digest, ?3, ?4, ?5, 'ready', ?6, ?7
+                   FROM message WHERE item = ?1",
+            )?
+            .execute((
+                lease.item.0,
+                &attempt.id,
+                &attempt.request,
+                &attempt.asset_url,
+                attempt.deadline.map(|deadline| deadline.0),
+                &attempt.worker,
+                now.0,
+            ))?;
+        self.connection
+            .prepare_cached("UPDATE message SET asset_url = NULL, stored_at = NULL WHERE item = ?1")?
+            .execute([lease.item.0])?;
+        self.connection.prepare_cached("UPDATE item SET phase = 'upload' WHERE id = ?1")?.execute([lease.item.0])?;
+        self.note(lease.item, "granted", None, now)?;
+        self.release(lease, landfall_core::Waits::Transfer, now)
+    }
+
+    /// The attempt that owns a message's outcome, if there is one.
+    pub fn present_attempt(&self, item: ItemId) -> Result<Option<Attempt>, StoreError> {
+        self.one_attempt("item = ?1 AND (state = 'ready' OR state = 'out' OR state = 'unknown')", item.0)
+    }
+
+    /// The attempt of that name.
+    pub fn attempt(&self, id: &str) -> Result<Option<Attempt>, StoreError> {
+        self.one_attempt("id = ?1", id)
+    }
+
+    /// Attempts that no carrier is known to have, most urgent first: also those that were given out and of which nobody
+    /// has said that they began. From now on they count as given out.
+    pub fn take_attempts(
+        &self,
+        destination: DestinationId,
+        worker: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<Attempt>, StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM attempt
+              WHERE state <> 'ended' AND (state = 'ready' OR state = 'out') AND platform IS NULL AND worker IS ?2
+                AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1
+              ORDER BY (SELECT priority FROM item WHERE item.id = attempt.item), item, created_at LIMIT ?3"
+        ))?;
+        let rows = statement.query_map((destination.0, worker, most), read_attempt)?;
+        let attempts = rows.collect::<Result<Vec<_>, _>>()?;
+        let mut out = self.connection.prepare_cached("UPDATE attempt SET state = 'out' WHERE id = ?1")?;
+        for attempt in &attempts {
+            out.execute([&attempt.id])?;
+        }
+        Ok(attempts.into_iter().map(|attempt| Attempt { state: AttemptState::Out, ..attempt }).collect())
+    }
+
+    /// A carrier has begun with an attempt. `false` if it is not wanted (any more).
+    pub fn attempt_began(&self, id: &str, platform: &str) -> Result<bool, StoreError> {
+        let changed = self
+            .connection
+            .prepare_cached(
+                "UPDATE attempt SET platform = ?2, state = CASE state WHEN 'ready' THEN 'out' WHEN 'unknown' THEN 'out' ELSE state END
+                  WHERE id = ?1 AND state <> 'ended'",
+            )?
+            .execute((id, platform))?;
+        Ok(changed > 0 && self.attempt(id)?.is_some_and(|attempt| attempt.state == AttemptState::Out))
+    }
+
+    /// Writes how an attempt ended. Whoever says so, however late and however often: only the attempt that owns its
+    /// message's outcome changes the message, and only once.
+    pub fn attempt_ended(
+        &self,
+        id: &str,
+        outcome: PutOutcome,
+        policy: &RetryPolicy,
+        fraction: f64,
+        now: Timestamp,
+    ) -> Result<Reported, StoreError> {
+        let Some(attempt) = self.attempt(id)? else { return Ok(Reported::Unknown) };
+        match attempt.state {
+            AttemptState::Ended => return Ok(Reported::Unknown),
+            AttemptState::Unwanted if outcome != PutOutcome::Ask => {
+                self.end_attempt(id, "unwanted", now)?;
+                return Ok(Reported::Late);
+            }
+            AttemptState::Unwanted => return Ok(Reported::Late),
+            AttemptState::Ready | AttemptState::Out | AttemptState::Unknown => {}
+        }
+        let item = attempt.item;
+        match outcome {
+            PutOutcome::Stored => self.payload_stored(&attempt, now)?,
+            // Its time had come: that is nobody's fault.
+            PutOutcome::Expired if attempt.deadline.is_some_and(|deadline| deadline <= now) => {
+                self.end_attempt(id, "expired", now)?;
+                self.set_free(item, None, now)?;
+            }
+            PutOutcome::Expired => {
+                self.end_attempt(id, "expired", now)?;
+                self.again_later(item, None, true, "the grant was refused before its time", policy, fraction, now)?;
+            }
+            PutOutcome::Later { retry_after, is_charged } => {
+                self.end_attempt(id, "failed", now)?;
+                let after = retry_after.map(|pause| now.after(pause));
+                self.again_later(item, after, is_charged, "the transfer failed", policy, fraction, now)?;
+            }
+            PutOutcome::Ask => {
+                self.connection
+                    .prepare_cached("UPDATE attempt SET state = 'unknown', platform = NULL WHERE id = ?1")?
+                    .execute([id])?;
+                self.set_free(item, None, now)?;
+            }
+            PutOutcome::Refused(status) => {
+                self.end_attempt(id, "refused", now)?;
+                let message = format!("the destination refuses the upload ({status})");
+                self.block_message(item, &BlockReason { code: Code::Refused, message }, now)?;
+            }
+        }
+        Ok(Reported::Taken(item))
+    }
+
+    /// Writes what the remote said when it was asked whether it has a payload.
+    pub fn payload_asked(
+        &self,
+        lease: &Lease,
+        attempt: &str,
+        is_there: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.hold(lease, now)?;
+        match self.attempt(attempt)? {
+            Some(attempt) if attempt.state == AttemptState::Unknown && is_there => self.payload_stored(&attempt, now),
+            Some(known) if known.state == AttemptState::Unknown => self.end_attempt(attempt, "gone", now),
+            // Whoever carried it has told meanwhile.
+            _ => Ok(()),
+        }
+    }
+
+    /// What carriers hold by their own word, of all that the journal believes to be out: the rest is unknown, and asked
+    /// about. Returns those that a carrier holds and nobody wants.
+    pub fn reconcile(
+        &self,
+        destination: DestinationId,
+        live: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM attempt
+              WHERE state <> 'ended' AND worker IS NULL AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1"
+        ))?;
+        let known = statement.query_map([destination.0], read_attempt)?.collect::<Result<Vec<_>, _>>()?;
+        for attempt in &known {
+            if live.contains(&attempt.id) {
+                continue;
+            }
+            match attempt.state {
+                AttemptState::Out => {
+                    self.connection
+                        .prepare_cached("UPDATE attempt SET state = 'unknown', platform = NULL WHERE id = ?1")?
+                        .execute([&attempt.id])?;
+                    self.set_free(attempt.item, None, now)?;
+                }
+                AttemptState::Unwanted => self.end_attempt(&attempt.id, "unwanted", now)?,
+                AttemptState::Ready | AttemptState::Unknown | AttemptState::Ended => {}
+            }
+        }
+        let is_wanted = |id: &&String| {
+            known.iter().any(|attempt| attempt.id == **id && attempt.state != AttemptState::Unwanted)
+        };
+        Ok(live.iter().filter(|id| !is_wanted(id)).cloned().collect())
+    }
+
+    /// Attempts that a platform's carrier may hold and nobody wants.
+    pub fn unwanted_attempts(&self, destination: DestinationId) -> Result<Vec<String>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id FROM attempt WHERE state = 'unwanted' AND worker IS NULL
+                AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1 ORDER BY id",
+        )?;
+        let rows = statement.query_map([destination.0], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Ends attempts that no carrier has begun with and whose grants leave no time for their bytes. Their messages get
+    /// new grants.
+    pub fn expire_attempts(
+        &self,
+        destination: DestinationId,
+        bytes_per_second_min: u64,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM attempt
+              WHERE state = 'ready' AND deadline IS NOT NULL AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1"
+        ))?;
+        let ready = statement.query_map([destination.0], read_attempt)?.collect::<Result<Vec<_>, _>>()?;
+        let mut expired = 0;
+        for attempt in ready {
+            let deadline = attempt.deadline.unwrap_or(now);
+            if landfall_core::latest_start(deadline, attempt.size, bytes_per_second_min) <= now {
+                self.end_attempt(&attempt.id, "expired", now)?;
+                self.set_free(attempt.item, None, now)?;
+                expired += 1;
+            }
+        }
+        Ok(expired)
+    }
+
+    /// A process that carried attempts itself is gone: what became of them is unknown. One that it had not begun with is
+    /// given up.
+    pub(crate) fn release_attempts_of(&self, worker: &str) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "UPDATE item SET waits = 'nothing' WHERE waits = 'transfer'
+                    AND id IN (SELECT item FROM attempt WHERE worker = ?1 AND (state = 'ready' OR state = 'out'))",
+            )?
+            .execute([worker])?;
+        self.connection
+            .prepare_cached(
+                "UPDATE attempt SET state = 'unknown', worker = NULL, platform = NULL
+                  WHERE worker = ?1 AND (state = 'ready' OR state = 'out')",
+            )?
+            .execute([worker])?;
+        self.connection
+            .prepare_cached(
+                "UPDATE attempt SET state = 'ended', outcome = 'unwanted', ended_at = created_at WHERE worker = ?1 AND state = 'unwanted'",
+            )?
+            .execute([worker])?;
+        Ok(())
+    }
+
+    /// Nobody waits for a message's attempt any more. One that no carrier has heard of is over; of another the carrier
+    /// has to be told.
+    pub(crate) fn end_present_attempt(&self, item: ItemId, why: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "UPDATE attempt SET state = 'ended', outcome = ?2, ended_at = ?3 WHERE item = ?1 AND (state = 'ready' OR state = 'unknown')",
+            )?
+            .execute((item.0, why, now.0))?;
+        self.connection
+            .prepare_cached("UPDATE attempt SET state = 'unwanted' WHERE item = ?1 AND state = 'out'")?
+            .execute([item.0])?;
+        Ok(())
+    }
+
+    fn end_attempt(&self, id: &str, outcome: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("UPDATE attempt SET state = 'ended', outcome = ?2, ended_at = ?3, request = NULL WHERE id = ?1")?
+            .execute((id, outcome, now.0))?;
+        Ok(())
+    }
+
+    fn payload_stored(&self, attempt: &Attempt, now: Timestamp) -> Result<(), StoreError> {
+        self.end_attempt(&attempt.id, "stored", now)?;
+        self.connection
+            .prepare_cached("UPDATE message SET asset_url = ?2, stored_at = ?3 WHERE item = ?1")?
+            .execute((attempt.item.0, &attempt.asset_url, now.0))?;
+        self.after_upload(attempt.item, now)
+    }
+
+    fn one_attempt(&self, filter: &str, bound: impl rusqlite::ToSql) -> Result<Option<Attempt>, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached(&format!("SELECT {COLUMNS} FROM attempt WHERE {filter}"))?;
+        Ok(statement.query_row([bound], read_attempt).optional()?)
+    }
+}
+
+const COLUMNS: &str = "id, item, file, size, digest, request, asset_url, deadline, state, worker, platform";
+
+fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    let state = AttemptState::parse(&row.get::<_, String>(8)?);
+    Ok(Attempt {
+        id: row.get(0)?,
+        item: ItemId(row.get(1)?),
+        file: row.get(2)?,
+        size: u64::try_from(row.get::<_, i64>(3)?).unwrap_or(0),
+        digest: row.get(4)?,
+        request: row.get(5)?,
+        asset_url: row.get(6)?,
+        deadline: row.get::<_, Option<i64>>(7)?.map(Timestamp),
+        state,
+        worker: row.get(9)?,
+        platform: row.get(10)?,
+    })
+}

@@ -1,0 +1,117 @@
+//! What a worker of messages goes by.
+
+use landfall_core::{ItemId, Timestamp};
+
+use crate::{DestinationId, Lease, StoreError, Tx};
+
+/// How many messages may be worked on at once, over all processes of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// Being made into payloads, or being granted a place to put them.
+    pub prepares: usize,
+    /// Being published: one of a lane at a time, and of so many lanes.
+    pub publishes: usize,
+}
+
+impl Default for MessageLimits {
+    fn default() -> Self {
+        Self { prepares: 4, publishes: 32 }
+    }
+}
+
+/// What a worker of messages sees when it looks up from its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageOutlook {
+    /// Messages it works on whose leases are gone.
+    pub lost: Vec<ItemId>,
+    /// [`Tx::claim_messages`] would find something, after [`Tx::wake`].
+    pub can_claim: bool,
+    /// The earliest moment that a message waits for.
+    pub due: Option<Timestamp>,
+    /// There are messages that could still go on by themselves.
+    pub has_queued: bool,
+    /// There are attempts that one of our own carriers may take.
+    pub has_ready: bool,
+}
+
+const HELD: &str = "SELECT count(*) FILTER (WHERE phase <> 'publish'), count(*) FILTER (WHERE phase = 'publish')
+       FROM item WHERE worker IS NOT NULL AND class = 'message'";
+const READY: &str = "SELECT id FROM item INDEXED BY item_step
+      WHERE destination = ?1 AND phase = ?2 AND class = 'message' AND state = 'active' AND waits = 'nothing' AND worker IS NULL
+      ORDER BY priority, id LIMIT 1";
+const QUEUED: &str = "SELECT EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
+        AND waits <> 'unlock' AND waits <> 'token')";
+const DUE: &str = "SELECT min(not_before) FROM item WHERE waits = 'until'";
+const READY_ATTEMPT: &str = "SELECT EXISTS (SELECT 1 FROM attempt WHERE state = 'ready' AND worker = ?1)";
+
+impl Tx<'_> {
+    /// Claims messages that wait for nothing: first those to be published, then those nearest to it.
+    pub fn claim_messages(
+        &self,
+        worker: &str,
+        destination: DestinationId,
+        limits: MessageLimits,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let (mut prepares, mut publishes) = self.room_for_messages(limits)?;
+        let mut leases = Vec::new();
+        for phase in ["publish", "upload", "prepare"] {
+            let room = if phase == "publish" { &mut publishes } else { &mut prepares };
+            while leases.len() < most && *room > 0 {
+                let Some(id) = self.ready_message(destination, phase)? else { break };
+                leases.push(self.take(worker, id, now)?);
+                *room -= 1;
+            }
+        }
+        Ok(leases)
+    }
+
+    /// Looks at everything a worker of messages goes by, at one moment. Costs no write.
+    pub fn message_outlook(
+        &self,
+        destination: DestinationId,
+        worker: &str,
+        leases: &[Lease],
+        limits: MessageLimits,
+        now: Timestamp,
+    ) -> Result<MessageOutlook, StoreError> {
+        let (prepares, publishes) = self.room_for_messages(limits)?;
+        let due = self.connection.prepare_cached(DUE)?.query_row([], |row| row.get::<_, Option<i64>>(0))?;
+        let due = due.map(Timestamp);
+        let mut can_claim = due.is_some_and(|due| due <= now);
+        for (phase, room) in [("publish", publishes), ("upload", prepares), ("prepare", prepares)] {
+            can_claim |= room > 0 && self.ready_message(destination, phase)?.is_some();
+        }
+        Ok(MessageOutlook {
+            lost: self.lost(leases)?,
+            can_claim,
+            due,
+            has_queued: self.connection.prepare_cached(QUEUED)?.query_row([destination.0], |row| row.get(0))?,
+            has_ready: self.connection.prepare_cached(READY_ATTEMPT)?.query_row([worker], |row| row.get(0))?,
+        })
+    }
+
+    fn room_for_messages(&self, limits: MessageLimits) -> Result<(usize, usize), StoreError> {
+        let mut statement = self.connection.prepare_cached(HELD)?;
+        let (prepares, publishes): (usize, usize) =
+            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok((limits.prepares.saturating_sub(prepares), limits.publishes.saturating_sub(publishes)))
+    }
+
+    fn ready_message(&self, destination: DestinationId, phase: &str) -> Result<Option<i64>, StoreError> {
+        use rusqlite::OptionalExtension as _;
+        let mut statement = self.connection.prepare_cached(READY)?;
+        Ok(statement.query_row((destination.0, phase), |row| row.get(0)).optional()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_all_the_time_does_not_walk_through_what_is_finished() {
+        [HELD, READY, QUEUED, DUE].into_iter().for_each(crate::schema::assert_no_scan);
+    }
+}
