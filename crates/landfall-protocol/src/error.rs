@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::FileRecord;
 
-/// The body of every refusal outside the blob routes (RFC 9457, `application/problem+json`).
+/// The body of every refusal outside the routes of blobs and assets (RFC 9457, `application/problem+json`).
 ///
-/// The blob routes answer as S3 does: an XML `<Error>` whose `<Code>` is S3's word (`AccessDenied`, `BadDigest`,
+/// Those answer as S3 does: an XML `<Error>` whose `<Code>` is S3's word (`AccessDenied`, `BadDigest`,
 /// `IncompleteBody`, `NoSuchUpload`, `NoSuchKey`, `EntityTooLarge`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Problem {
@@ -44,6 +44,8 @@ pub enum ErrorCode {
     Incomplete,
     /// 409: the object of this upload belongs to a registered file and cannot be abandoned.
     InUse,
+    /// 409: the lane has a message of that idempotency key, with another body.
+    MessageDiffers,
     /// 404: the upload was abandoned, completed, or never opened.
     NoSuchUpload,
     /// 412: key attributes exist already.

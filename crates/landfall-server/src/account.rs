@@ -11,9 +11,10 @@ use rusqlite::OptionalExtension as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Server, VaultError,
+    Server, VaultError, asset,
     database::Transaction,
     json::Json,
+    lanes,
     maintenance::{collect, discard},
     refusal::Refusal,
     server::Inner,
@@ -89,7 +90,7 @@ pub enum AccountError {
     HasContents {
         /// The account.
         name: String,
-        /// How many, uploads that are under way among them.
+        /// How many, attachments and uploads that are under way among them.
         contents: u64,
     },
     /// The vault itself failed.
@@ -185,7 +186,8 @@ impl Server {
     }
 
     /// Removes an account with its tokens and keys, and, if `with_contents`, all that it has in the vault. Returns how many
-    /// contents that were. When this returns, nobody can use the account any more.
+    /// contents that were. When this returns, nobody can use the account any more. Messages that it sent to lanes stay
+    /// there: they are no more its own than a letter that was posted.
     ///
     /// # Errors
     /// [`AccountError::NotFound`]; [`AccountError::HasContents`] if it has some and they are to be kept: nothing was
@@ -212,7 +214,11 @@ impl Server {
             Some((_, contents, None)) => Err(AccountError::HasContents { name, contents }),
             Some((id, contents, Some(discarded))) => {
                 self.inner.embedded.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                self.blocking(move |inner| collect(inner, &discarded)).await;
+                self.blocking(move |inner| {
+                    collect(inner, &discarded.objects);
+                    asset::collect(inner, &discarded.assets);
+                })
+                .await;
                 Ok(contents)
             }
         }
@@ -227,18 +233,25 @@ impl Server {
     }
 }
 
-/// Files that are not removed, and uploads that may become one.
+/// Files that are not removed, uploads that may become one, and attachments.
 fn contents(transaction: &Transaction<'_>, account: i64) -> rusqlite::Result<u64> {
-    transaction.query_row(
+    let files: u64 = transaction.query_row(
         "SELECT (SELECT count(*) FROM file WHERE account = ?1 AND is_deleted = 0)
               + (SELECT count(*) FROM upload WHERE account = ?1 AND file IS NULL)",
         [account],
         |row| row.get(0),
-    )
+    )?;
+    Ok(files + asset::count(transaction, account)?)
 }
 
-/// Removes every row of an account. Returns the objects whose files are to go.
-fn remove_all(transaction: &Transaction<'_>, account: i64, now_ms: i64) -> rusqlite::Result<Vec<(i64, String)>> {
+/// What an account leaves behind whose rows are gone: whose files are to go.
+struct Discarded {
+    objects: Vec<(i64, String)>,
+    assets: Vec<String>,
+}
+
+/// Removes every row of an account.
+fn remove_all(transaction: &Transaction<'_>, account: i64, now_ms: i64) -> rusqlite::Result<Discarded> {
     let objects = transaction
         .prepare("SELECT account, object_key FROM upload WHERE account = ?1")?
         .query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -246,12 +259,14 @@ fn remove_all(transaction: &Transaction<'_>, account: i64, now_ms: i64) -> rusql
     for (_, key) in &objects {
         discard(transaction, account, key, now_ms)?;
     }
+    let assets = asset::remove_all(transaction, account)?;
+    lanes::forget_account(transaction, account)?;
     // What others refer to goes last.
     for table in ["file", "collection", "key_attributes", "token", "abandoned"] {
         transaction.execute(&format!("DELETE FROM {table} WHERE account = ?1"), [account])?;
     }
     transaction.execute("DELETE FROM account WHERE id = ?1", [account])?;
-    Ok(objects)
+    Ok(Discarded { objects, assets })
 }
 
 fn list(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<AccountEntry>> {
@@ -302,7 +317,9 @@ impl FromRequestParts<Server> for Account {
                 "no token, or not a known one; log in again",
             )
         };
-        let token = parts.headers.get(route::TOKEN_HEADER).ok_or_else(unauthorized)?;
+        let token =
+            [route::TOKEN_HEADER, route::CHAT_TOKEN_HEADER].into_iter().find_map(|name| parts.headers.get(name));
+        let token = token.ok_or_else(unauthorized)?;
         // By hash, so that what a comparison takes says nothing about any token.
         let hash = hash(token.to_str().map_err(|_| unauthorized())?);
         let embedded = {

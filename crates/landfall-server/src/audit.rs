@@ -1,10 +1,16 @@
 //! Checks a vault at rest against what must always hold. For tests and support; reads only.
 
-use std::{collections::BTreeSet, fmt::Display, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+};
 
 use crc_fast::{CrcAlgorithm, Digest};
 use landfall_env::{Env, FileKind};
 use rusqlite::{Connection, OpenFlags};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     ServerConfig,
@@ -15,7 +21,7 @@ use crate::{
 /// Everything that is wrong with a vault that nobody uses at the moment, one sentence each; empty if it is as it must be.
 ///
 /// Every row has its files with the right lengths and checksums, every file has its row, no upload is open, every
-/// object belongs to a file, removed files left nothing behind, and neither did dead instances.
+/// object belongs to a file, removed files left nothing behind, and neither did dead instances. Lanes have no gaps.
 pub fn audit(vault: &Path) -> Vec<String> {
     audit_in(&ServerConfig::new(vault), &Env::real())
 }
@@ -39,7 +45,7 @@ struct Audit<'a> {
 }
 
 /// What must yield no row, and what it means if it does. The row's first column is named in the complaint.
-const FORBIDDEN: [(&str, &str); 9] = [
+const FORBIDDEN: [(&str, &str); 12] = [
     ("SELECT object_key FROM upload WHERE state = 'open'", "an upload is open"),
     ("SELECT object_key FROM upload WHERE state = 'stored' AND file IS NULL", "an object is stored but no file has it"),
     ("SELECT object_key FROM garbage", "an object's files are still to be removed"),
@@ -77,6 +83,13 @@ const FORBIDDEN: [(&str, &str); 9] = [
           WHERE file.account <> collection.account",
         "a file is in another account's collection",
     ),
+    ("SELECT asset_key FROM asset_garbage", "an attachment's files are still to be removed"),
+    ("SELECT lane FROM message GROUP BY lane HAVING max(number) <> count(*)", "a lane has a gap"),
+    (
+        "SELECT account FROM message_usage
+          WHERE bytes IS NOT (SELECT sum(length(body) + 256) FROM message WHERE message.account = message_usage.account)",
+        "an account's messages were not added up",
+    ),
 ];
 
 impl Audit<'_> {
@@ -101,7 +114,8 @@ impl Audit<'_> {
                 self.complain(format_args!("{meaning}: {name}"));
             }
         }
-        self.parts(&connection)
+        self.parts(&connection)?;
+        self.assets(&connection)
     }
 
     /// Part rows against part files, both ways.
@@ -123,15 +137,41 @@ impl Audit<'_> {
             }
             noted.insert(path);
         }
-        match self.files_below(&self.folder.blobs()) {
+        self.strays(&self.folder.blobs(), &noted);
+        Ok(())
+    }
+
+    /// Rows of attachments against their files, both ways.
+    fn assets(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut noted = BTreeSet::new();
+        let mut statement =
+            connection.prepare("SELECT asset_key, writes, size, sha256 FROM asset WHERE state = 'stored'")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let path = self.folder.asset(&row.get::<_, String>(0)?).join(row.get::<_, u32>(1)?.to_string());
+            let expected = (row.get::<_, i64>(2)?.cast_unsigned(), row.get::<_, [u8; 32]>(3)?);
+            let mut sha256 = Sha256::new();
+            match self.read(&path, |bytes| sha256.update(bytes)) {
+                Ok(length) if (length, sha256.finalize().into()) == expected => {}
+                Ok(_) => self.complain(format_args!("{path:?} is not what its row says")),
+                Err(error) => self.complain(format_args!("{path:?} has a row but cannot be read: {error}")),
+            }
+            noted.insert(path);
+        }
+        self.strays(&self.folder.assets(), &noted);
+        Ok(())
+    }
+
+    /// Files that no row names.
+    fn strays(&mut self, folder: &Path, noted: &BTreeSet<PathBuf>) {
+        match self.files_below(folder) {
             Ok(files) => {
                 for path in files.into_iter().filter(|path| !noted.contains(path)) {
                     self.complain(format_args!("{path:?} has no row"));
                 }
             }
-            Err(error) => self.complain(format_args!("the objects cannot be listed: {error}")),
+            Err(error) => self.complain(format_args!("the contents cannot be listed: {error}")),
         }
-        Ok(())
     }
 
     fn leftovers(&mut self) -> io::Result<()> {
@@ -149,7 +189,7 @@ impl Audit<'_> {
         Ok(())
     }
 
-    fn files_below(&self, path: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+    fn files_below(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let mut below = Vec::new();
         for entry in found(self.env.files.list(path))?.unwrap_or_default() {
             let entry_path = path.join(&entry.name);
@@ -163,18 +203,23 @@ impl Audit<'_> {
     }
 
     fn checksum(&self, path: &Path) -> io::Result<(u64, u32)> {
-        let mut file = self.env.files.open(path)?;
         let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+        let length = self.read(path, |bytes| digest.update(bytes))?;
+        Ok((length, u32::try_from(digest.finalize()).expect("a CRC32C has 32 bits")))
+    }
+
+    /// Has `take` see all bytes of a file. Returns how many there are.
+    fn read(&self, path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
+        let mut file = self.env.files.open(path)?;
         let len = file.status()?.len;
         let mut buffer = vec![0; usize::try_from(len.clamp(1, 256 << 10)).expect("256 KiB fit in memory")];
         let mut length = 0;
         loop {
             let count = file.read_at(length, &mut buffer)?;
             if count == 0 {
-                let crc32c = u32::try_from(digest.finalize()).expect("a CRC32C has 32 bits");
-                return Ok((length, crc32c));
+                return Ok(length);
             }
-            digest.update(&buffer[..count]);
+            take(&buffer[..count]);
             length += count as u64;
         }
     }

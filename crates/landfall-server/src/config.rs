@@ -13,7 +13,7 @@ pub struct ServerConfig {
     pub read_only: bool,
     /// How long a signed URL stays valid. 15 minutes.
     pub grant_ttl: Duration,
-    /// Largest object, in bytes of ciphertext. 64 GiB.
+    /// Largest object and largest attachment, in bytes of ciphertext. 64 GiB.
     pub object_bytes_max: u64,
     /// Longest sealed text in a record but for its places, in bytes. 256 KiB. A page of a diff is cut so that no
     /// answer exceeds [`landfall_protocol::JSON_BYTES_MAX`], whatever this is.
@@ -33,9 +33,9 @@ pub struct ServerConfig {
     pub head_time_max: Duration,
     /// Longest time in which a JSON body must have arrived to its end. 60 s.
     pub json_time_max: Duration,
-    /// Longest silence within a part before it counts as cut off. 60 s.
+    /// Longest silence within a part or an attachment before it counts as cut off. 60 s.
     pub part_idle_max: Duration,
-    /// Least bytes per second of a part, on average since it began. One that is slower once
+    /// Least bytes per second of a part or an attachment, on average since it began. One that is slower once
     /// [`Self::part_rate_after`] is over counts as cut off, however rarely it is silent; 0 is no bound. 1 KiB.
     pub part_rate_min: u64,
     /// How long a part may take before [`Self::part_rate_min`] is asked of it. 60 s.
@@ -48,6 +48,19 @@ pub struct ServerConfig {
     /// An upload that no file has, open or stored, and that nobody touched for this long is removed by
     /// [`crate::Server::maintain`]; a stored one once no upload of its account is open. 14 days.
     pub upload_ttl: Duration,
+    /// How long leave to put an attachment stays valid. 1 hour.
+    pub asset_grant_ttl: Duration,
+    /// How long an attachment is kept after it was last put or renewed. 30 days.
+    pub asset_ttl: Duration,
+    /// For how long those who come for an attachment hear that it is gone (410), before nothing is known of it any more
+    /// (404). 90 days.
+    pub asset_gone_ttl: Duration,
+    /// Most leaves to put an attachment that an account is given within a minute; more are told to come back (429). 600.
+    pub asset_grants_per_minute_max: u32,
+    /// Most messages of a lane. 100,000.
+    pub lane_messages_max: u64,
+    /// Most bytes that the messages of an account take up in all lanes together, 256 for each besides its body. 1 GiB.
+    pub message_bytes_max: u64,
     /// How often [`crate::Server::serve`] maintains the vault. 10 minutes.
     pub maintenance_interval: Duration,
     /// How long [`crate::Server::serve`] lets running requests finish after the signal to stop. 30 s.
@@ -77,6 +90,12 @@ impl ServerConfig {
             answer_idle_max: Duration::from_secs(5 * 60),
             busy_wait_max: Duration::from_secs(10),
             upload_ttl: Duration::from_secs(14 * 24 * 60 * 60),
+            asset_grant_ttl: Duration::from_secs(60 * 60),
+            asset_ttl: Duration::from_secs(30 * 24 * 60 * 60),
+            asset_gone_ttl: Duration::from_secs(90 * 24 * 60 * 60),
+            asset_grants_per_minute_max: 600,
+            lane_messages_max: 100_000,
+            message_bytes_max: 1 << 30,
             maintenance_interval: Duration::from_secs(10 * 60),
             shutdown_grace: Duration::from_secs(30),
             sqlite_vfs: None,

@@ -19,7 +19,7 @@ use landfall_protocol::ErrorCode;
 use crate::{read_only::DatabaseCopy, refusal::Refusal};
 
 /// Scripts that lead from each schema to the next. A script is never edited once released.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The schema this version reads and writes.
 pub(crate) const SCHEMA: u32 = MIGRATIONS.len() as u32;

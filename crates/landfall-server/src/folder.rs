@@ -4,12 +4,14 @@
 //! server.db                                    rows
 //! signing.key                                  32 random bytes that sign URLs
 //! blobs/<account>/<kk>/<object key>/<number>   parts; an object is the sequence of its parts
-//! incoming/<instance>/<name>                   parts on their way in
+//! assets/<kk>/<asset key>/<write>              attachments; not there before the first
+//! incoming/<instance>/<name>                   parts and attachments on their way in
 //! instances/<instance>.lock                    held while that instance lives
 //! ```
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -53,6 +55,10 @@ impl Folder {
         self.root.join("blobs")
     }
 
+    pub(crate) fn assets(&self) -> PathBuf {
+        self.root.join("assets")
+    }
+
     pub(crate) fn incoming(&self) -> PathBuf {
         self.root.join("incoming")
     }
@@ -61,45 +67,68 @@ impl Folder {
         self.root.join("instances")
     }
 
-    /// Whether any account ever had a part here. What an operating system puts into every folder does not count.
+    /// Whether any account ever had a part or an attachment here. What an operating system puts into every folder does
+    /// not count.
     pub(crate) fn has_contents(&self, files: &dyn Files) -> io::Result<bool> {
-        let entries = found(files.list(&self.blobs()))?.unwrap_or_default();
-        Ok(entries.iter().any(|entry| entry.kind == FileKind::Dir))
+        for contents in [self.blobs(), self.assets()] {
+            let entries = found(files.list(&contents))?.unwrap_or_default();
+            if entries.iter().any(|entry| entry.kind == FileKind::Dir) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn part(&self, part: &PartName) -> PathBuf {
         self.object(part.account, &part.object_key).join(part.number.to_string())
     }
 
-    fn object(&self, account: i64, object_key: &str) -> PathBuf {
-        let prefix = object_key.get(..2).unwrap_or("--");
-        self.blobs().join(account.to_string()).join(prefix).join(object_key)
+    /// The folder of an object's parts.
+    pub(crate) fn object(&self, account: i64, object_key: &str) -> PathBuf {
+        self.blobs().join(account.to_string()).join(prefix(object_key)).join(object_key)
     }
 
-    /// Moves a synced file to its place and makes the new name durable. The caller holds the database's write lock;
-    /// `first` says that no part of this object is known to be durable yet.
-    pub(crate) fn place(&self, env: &Env, temporary: &Path, part: &PartName, first: bool) -> io::Result<()> {
+    /// The folder of an attachment. Of the files in it, the one is its own whose number its row has.
+    pub(crate) fn asset(&self, asset_key: &str) -> PathBuf {
+        self.assets().join(prefix(asset_key)).join(asset_key)
+    }
+
+    /// Moves a part's synced file to its place and makes the new name durable. The caller holds the database's write
+    /// lock; `first` says that no part of this object is known to be durable yet.
+    pub(crate) fn place_part(&self, env: &Env, temporary: &Path, part: &PartName, first: bool) -> io::Result<()> {
         let object = self.object(part.account, &part.object_key);
-        if first {
-            env.files.create_dir_all(&object)?;
+        self.place(env, temporary, &object, part.number, first.then(|| self.blobs()))
+    }
+
+    /// Moves an attachment's synced file to its place and makes the new name durable. The caller holds the database's
+    /// write lock. What was written before stays beside it.
+    pub(crate) fn place_asset(&self, env: &Env, temporary: &Path, asset_key: &str, write: u32) -> io::Result<()> {
+        let asset = self.asset(asset_key);
+        self.place(env, temporary, &asset, write, (write == 1).then(|| self.root.clone()))
+    }
+
+    /// If the folder is not known to be durable yet, `top` is the one above it that is.
+    fn place(&self, env: &Env, temporary: &Path, folder: &Path, number: u32, top: Option<PathBuf>) -> io::Result<()> {
+        if top.is_some() {
+            env.files.create_dir_all(folder)?;
         }
-        env.files.rename(temporary, &self.part(part))?;
+        env.files.rename(temporary, &folder.join(number.to_string()))?;
         if env.steps.sabotaged(Sabotage::SkipFolderSync) {
             return Ok(());
         }
-        env.files.sync_dir(&object)?;
-        if first {
-            self.sync_ancestors(env.files.as_ref(), &object)?;
+        env.files.sync_dir(folder)?;
+        if let Some(top) = top {
+            self.sync_ancestors(env.files.as_ref(), folder, &top)?;
         }
         Ok(())
     }
 
-    /// Makes the names of an object's folder and of the folders above it durable. The upper ones are synced once per
-    /// process: they are never removed, but one that is found may have been made by a process that died before its sync.
-    fn sync_ancestors(&self, files: &dyn Files, object: &Path) -> io::Result<()> {
-        let blobs = self.blobs();
+    /// Makes the names of an object's folder and of the folders above it, up to `top`, durable. The upper ones are synced
+    /// once per process: they are never removed, but one that is found may have been made by a process that died before
+    /// its sync.
+    fn sync_ancestors(&self, files: &dyn Files, object: &Path, top: &Path) -> io::Result<()> {
         let mut child = object.to_owned();
-        while let Some(parent) = child.parent().filter(|_| child != blobs) {
+        while let Some(parent) = child.parent().filter(|_| child != top) {
             let known = child != object && self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(&child);
             if known {
                 break;
@@ -133,6 +162,28 @@ impl Folder {
         found(files.remove_dir(&object))?;
         files.sync_dir(object.parent().unwrap_or(&self.root))
     }
+
+    /// Removes all files of an attachment but the one of the write that is to be kept, and makes that durable. Success if
+    /// there are none. The caller holds the database's write lock.
+    pub(crate) fn sweep_asset(&self, files: &dyn Files, asset_key: &str, kept: Option<u32>) -> io::Result<()> {
+        let asset = self.asset(asset_key);
+        let kept = kept.map(|write| OsString::from(write.to_string()));
+        let Some(entries) = found(files.list(&asset))? else { return Ok(()) };
+        for entry in entries.into_iter().filter(|entry| Some(&entry.name) != kept.as_ref()) {
+            found(files.remove_file(&asset.join(entry.name)))?;
+        }
+        files.sync_dir(&asset)?;
+        if kept.is_some() {
+            return Ok(());
+        }
+        found(files.remove_dir(&asset))?;
+        files.sync_dir(asset.parent().unwrap_or(&self.root))
+    }
+}
+
+/// So that no folder has too many others in it.
+fn prefix(key: &str) -> &str {
+    key.get(..2).unwrap_or("--")
 }
 
 /// `None` if the name was not there.
@@ -195,7 +246,7 @@ impl Drop for Incoming {
         if !self.placed && !std::thread::panicking() {
             self.file = None;
             if let Err(error) = found(self.files.remove_file(&self.path)) {
-                tracing::warn!(%error, "Failed to remove a part that did not arrive");
+                tracing::warn!(%error, "Failed to remove what did not arrive whole");
             }
         }
     }

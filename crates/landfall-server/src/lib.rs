@@ -3,7 +3,8 @@
 //! A [`Server`] is opened over a folder. Its router answers in-process, without a socket, or on a listener
 //! ([`Server::serve`]); any number of processes may do either over one folder at once. They meet in the folder alone: rows
 //! change in immediate transactions, a part's file is moved to its place in the transaction that notes it, and all sign
-//! their URLs with the folder's key. The server sees ciphertext, lengths, checksums and tags; it links nothing that could
+//! their URLs with the folder's key. Beside an account's files there are attachments of chats, which anybody reads who
+//! knows their URL, and lanes, which anybody with a token reads and writes who knows their name. The server sees ciphertext, lengths, checksums and tags; it links nothing that could
 //! open content.
 //!
 //! ```
@@ -19,11 +20,15 @@
 //! # }
 //! ```
 mod account;
+mod arrival;
+mod asset;
+mod assets;
 mod audit;
 mod blobs;
 mod collections;
 mod config;
 mod connections;
+mod content;
 mod database;
 mod diff;
 mod files;
@@ -31,14 +36,17 @@ mod folder;
 mod instance;
 mod json;
 mod keys;
+mod lanes;
 mod linger;
 mod magic;
 mod maintenance;
 mod parts;
+mod presigned;
 mod range;
 mod read_only;
 mod record;
 mod refusal;
+mod renewal;
 mod router;
 mod server;
 mod signing;

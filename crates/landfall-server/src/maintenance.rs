@@ -3,13 +3,12 @@
 //! Removing an object is two transactions: the first replaces its rows by an intent in `garbage`, the second removes its
 //! files and then the intent. Whoever dies in between leaves an intent that the next to open or maintain the vault carries
 //! out. Files are only removed under the database's write lock, so a part that arrives at that moment is not caught.
+//! Attachments go in the same manner, with intents in `asset_garbage`.
 
 use std::time::Duration;
 
-use rusqlite::OptionalExtension as _;
-
 use crate::{
-    Server, VaultError,
+    Server, VaultError, asset,
     database::Transaction,
     instance::{is_alive, sweep_dead},
     refusal::Refusal,
@@ -18,7 +17,7 @@ use crate::{
 
 /// A holder of the lease that lives but has not moved for this long has stopped; it is taken over.
 const STOPPED_AFTER: Duration = Duration::from_secs(15);
-/// Uploads expired per transaction.
+/// Uploads, or attachments, expired per transaction.
 const EXPIRE_BATCH: u32 = 100;
 
 /// Open uploads that nobody touched for long.
@@ -39,7 +38,9 @@ pub struct Maintenance {
     pub is_elsewhere: bool,
     /// Uploads, open or stored, that no file has and that were untouched for too long.
     pub uploads_expired: usize,
-    /// Objects whose files were removed.
+    /// Attachments whose time was over.
+    pub assets_expired: usize,
+    /// Objects and attachments of which files were removed.
     pub objects_removed: usize,
     /// Dead instances whose leftovers were removed.
     pub instances_swept: usize,
@@ -55,9 +56,9 @@ pub(crate) struct Observed {
 
 impl Server {
     /// Removes what nobody needs: uploads that no file has and that were untouched for
-    /// [`crate::ServerConfig::upload_ttl`], files of removed objects, leftovers of dead instances. Safe at any time and in
-    /// any number of processes; a lease in the vault lets one at a time do it. Dropped in the middle, it is carried on by
-    /// the next.
+    /// [`crate::ServerConfig::upload_ttl`], attachments whose time is over, files of removed objects, leftovers of dead
+    /// instances. Safe at any time and in any number of processes; a lease in the vault lets one at a time do it. Dropped
+    /// in the middle, it is carried on by the next.
     ///
     /// # Errors
     /// [`VaultError`] says what to do. What was removed until then stays removed.
@@ -70,6 +71,13 @@ impl Server {
             let expired = self.blocking(move |inner| expire(inner, generation)).await?;
             done.uploads_expired += expired;
             if expired == 0 {
+                break;
+            }
+        }
+        loop {
+            let expired = self.blocking(move |inner| expire_assets(inner, generation)).await?;
+            done.assets_expired += expired.assets;
+            if expired.rows == 0 {
                 break;
             }
         }
@@ -102,7 +110,7 @@ pub(crate) fn collect(inner: &Inner, objects: &[(i64, String)]) {
     }
 }
 
-/// Carries out all intents. Returns how many there were.
+/// Carries out all intents, those of attachments as well. Returns how many there were.
 pub(crate) fn collect_garbage(inner: &Inner) -> Result<usize, Refusal> {
     let objects = inner.database.read(|transaction| {
         let mut statement =
@@ -113,7 +121,7 @@ pub(crate) fn collect_garbage(inner: &Inner) -> Result<usize, Refusal> {
     for (account, key) in &objects {
         collect_one(inner, *account, key)?;
     }
-    Ok(objects.len())
+    Ok(objects.len() + asset::collect_garbage(inner)?)
 }
 
 fn collect_one(inner: &Inner, account: i64, key: &str) -> Result<(), Refusal> {
@@ -169,14 +177,7 @@ fn has_stopped(inner: &Inner, owner: String, beat: i64) -> bool {
 fn expire(inner: &Inner, generation: i64) -> Result<usize, Refusal> {
     let ttl_ms = i64::try_from(inner.config.upload_ttl.as_millis()).unwrap_or(i64::MAX);
     inner.write(|transaction| {
-        let held = transaction
-            .query_row(
-                "UPDATE lease SET beat = beat + 1 WHERE name = 'maintenance' AND generation = ?1 RETURNING 1",
-                [generation],
-                |_| Ok(()),
-            )
-            .optional()?;
-        if held.is_none() {
+        if !hold(transaction, generation)? {
             return Ok(0);
         }
         let now = inner.now_ms();
@@ -191,6 +192,23 @@ fn expire(inner: &Inner, generation: i64) -> Result<usize, Refusal> {
         transaction.execute("DELETE FROM abandoned WHERE since_ms < ?1", [before])?;
         Ok(expired.len())
     })
+}
+
+/// Expires one batch of attachments, if the lease is still ours.
+fn expire_assets(inner: &Inner, generation: i64) -> Result<asset::Expired, Refusal> {
+    inner.write(|transaction| {
+        if !hold(transaction, generation)? {
+            return Ok(asset::Expired::default());
+        }
+        Ok(asset::expire(transaction, inner, EXPIRE_BATCH)?)
+    })
+}
+
+/// Whether the lease is still ours. If it is, it moves.
+fn hold(transaction: &Transaction<'_>, generation: i64) -> rusqlite::Result<bool> {
+    let moved = transaction
+        .execute("UPDATE lease SET beat = beat + 1 WHERE name = 'maintenance' AND generation = ?1", [generation])?;
+    Ok(moved > 0)
 }
 
 fn silent(transaction: &Transaction<'_>, query: &str, before_ms: i64) -> rusqlite::Result<Vec<(i64, String)>> {

@@ -1,27 +1,25 @@
 //! `PUT /blobs/{account}/{object_key}/{number}`: a part arrives.
 //!
 //! The URL is the leave: it is signed for one part of one length and one CRC32C. The body goes to a file in `incoming/`
-//! as it comes, at most [`CHUNK_BYTES`] in memory; when it is whole, checked and synced, one transaction looks whether
-//! the upload still takes parts, moves the file to its place and notes it.
+//! as it comes; when it is whole, checked and synced, one transaction looks whether the upload still takes parts, moves
+//! the file to its place and notes it.
 
-use std::{cell::Cell, time::Duration};
+use std::cell::Cell;
 
 use axum::{
-    body::{Body, HttpBody as _},
+    body::Body,
     extract::{FromRequestParts, Path, Query, State},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
-use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
-use http_body_util::BodyExt as _;
 use landfall_env::Sabotage;
 use landfall_protocol::{ErrorCode, StoredPart, UploadState, route};
 use rusqlite::OptionalExtension as _;
-use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Server, ServerConfig,
+    Server,
+    arrival::{Arrival, Arrived, Checksum, said_length},
     database::Transaction,
     folder::{Incoming, PartName},
     json::ObjectKey,
@@ -30,11 +28,6 @@ use crate::{
     signing::{PutGrant, Untrusted, parse_crc32c},
     uploads,
 };
-
-/// What is gathered before it is written, in bytes.
-const CHUNK_BYTES: usize = 256 << 10;
-/// Frames shorter than this are gathered, in bytes.
-const COPIED_BELOW: usize = 64 << 10;
 
 impl FromRequestParts<Server> for PartName {
     type Rejection = BlobRefusal;
@@ -72,9 +65,9 @@ pub(crate) async fn put(
     server.inner.signer.check_put(&part, &grant, server.inner.now_ms())?;
     let expected = expected(&part, &grant, &headers, &body)?;
     let name = part.clone();
-    let receiving = server.blocking(move |inner| Receiving::begin(inner, name, expected)).await?;
-    let receiving = receive(&server, receiving, body, expected.length).await?;
-    let stored = server.blocking(move |inner| receiving.finish(inner)).await?;
+    let arrival = server.blocking(move |inner| begin(inner, &name, expected)).await?;
+    let arrived = arrival.receive(&server, body, expected.length).await?;
+    let stored = server.blocking(move |inner| finish(inner, &part, expected, arrived)).await?;
     if stored == Stored::Now {
         server.inner.env.steps.reached("server.part.committed");
     }
@@ -85,15 +78,7 @@ pub(crate) async fn put(
 
 /// The part as the grant describes it, if the request agrees.
 fn expected(part: &PartName, grant: &PutGrant, headers: &HeaderMap, body: &Body) -> Result<StoredPart, BlobRefusal> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let length = match text(header::CONTENT_LENGTH.as_str()) {
-        Some(length) => length.parse().ok(),
-        // A router that is called without a socket may be given a body that knows its length and no header.
-        None => body.size_hint().exact(),
-    };
-    let Some(length) = length else {
-        return Err(BlobRefusal::new(StatusCode::LENGTH_REQUIRED, "MissingContentLength", "Send Content-Length"));
-    };
+    let length = said_length(headers, body)?;
     if length != grant.length {
         return Err(BlobRefusal::new(
             StatusCode::FORBIDDEN,
@@ -101,7 +86,8 @@ fn expected(part: &PartName, grant: &PutGrant, headers: &HeaderMap, body: &Body)
             "The URL is signed for another Content-Length",
         ));
     }
-    match text(route::CRC32C_HEADER).and_then(parse_crc32c) {
+    let sent = headers.get(route::CRC32C_HEADER).and_then(|value| value.to_str().ok());
+    match sent.and_then(parse_crc32c) {
         Some(crc32c) if Some(crc32c) == parse_crc32c(&grant.crc32c) => {
             Ok(StoredPart { number: part.number, length, crc32c })
         }
@@ -113,148 +99,41 @@ fn expected(part: &PartName, grant: &PutGrant, headers: &HeaderMap, body: &Body)
     }
 }
 
-/// Takes the body in. Dropping this in the middle (the client is gone) removes what had arrived.
-async fn receive(
-    server: &Server,
-    mut receiving: Receiving,
-    mut body: Body,
-    length: u64,
-) -> Result<Receiving, BlobRefusal> {
-    let incomplete = || {
-        BlobRefusal::new(StatusCode::BAD_REQUEST, "IncompleteBody", "The body has not the length it was said to have")
-    };
-    let cut_off = |message| BlobRefusal::new(StatusCode::BAD_REQUEST, "RequestTimeout", message);
-    let pace = Pace::new(&server.inner.config);
-    let mut arrived = 0_u64;
-    loop {
-        let frame = match timeout_at(pace.next_until(arrived), body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(incomplete()),
-            Err(_) if pace.is_too_slow(arrived) => {
-                return Err(cut_off("The body came too slowly; send the part again"));
-            }
-            Err(_) => return Err(cut_off("The body stopped coming; send the part again")),
-        };
-        let Ok(bytes) = frame.into_data() else { continue };
-        arrived += bytes.len() as u64;
-        if arrived > length {
-            return Err(incomplete());
-        }
-        receiving.gather(bytes);
-        // What is left at the end is written together with what finishing needs, in one go.
-        if receiving.is_worth_a_write() {
-            receiving = server
-                .blocking(move |_| {
-                    receiving.flush()?;
-                    Ok::<_, Refusal>(receiving)
-                })
-                .await?;
-        }
-    }
-    if arrived == length { Ok(receiving) } else { Err(incomplete()) }
-}
-
-/// How a part has to come: neither silent for long, nor so slow that it would never end.
-struct Pace {
-    began: Instant,
-    idle_max: Duration,
-    rate_min: u64,
-    rate_after: Duration,
-}
-
-impl Pace {
-    fn new(config: &ServerConfig) -> Self {
-        Self {
-            began: Instant::now(),
-            idle_max: config.part_idle_max,
-            rate_min: config.part_rate_min,
-            rate_after: config.part_rate_after,
-        }
-    }
-
-    /// When the average falls below the least, if nothing comes after the `arrived` bytes; `None` if there is no least.
-    fn too_slow_at(&self, arrived: u64) -> Option<Instant> {
-        let enough_for = Duration::from_secs(arrived.checked_div(self.rate_min)?);
-        Some(self.began + enough_for.max(self.rate_after))
-    }
-
-    /// Until when more has to come.
-    fn next_until(&self, arrived: u64) -> Instant {
-        let silent_at = Instant::now() + self.idle_max;
-        self.too_slow_at(arrived).map_or(silent_at, |too_slow_at| too_slow_at.min(silent_at))
-    }
-
-    fn is_too_slow(&self, arrived: u64) -> bool {
-        self.too_slow_at(arrived).is_some_and(|too_slow_at| too_slow_at <= Instant::now())
-    }
-}
-
-/// A part on its way in.
-struct Receiving {
-    name: PartName,
-    expected: StoredPart,
-    /// `None` if the part is stored already: then the body is only checked.
-    file: Option<Incoming>,
-    digest: Digest,
-    /// Short frames, copied: a frame may be a slice of something large whose owner must have it back before there can
-    /// be a next frame.
-    gathered: Vec<u8>,
-    /// A long frame that follows them.
-    long: Bytes,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stored {
     Now,
     Before,
 }
 
-impl Receiving {
-    fn begin(inner: &Inner, name: PartName, expected: StoredPart) -> Result<Self, Refusal> {
-        let before = inner.database.read(|transaction| stored_before(transaction, &name, expected))?;
-        let file = match before {
-            Some(()) => None,
-            None => Some(Incoming::create(&inner.env, &inner.instance.incoming)?),
-        };
-        let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-        Ok(Self { name, expected, file, digest, gathered: Vec::new(), long: Bytes::new() })
+impl Checksum for Digest {
+    fn update(&mut self, bytes: &[u8]) {
+        Self::update(self, bytes);
     }
+}
 
-    /// Takes the next frame. What is worth a write must be flushed before the next is waited for.
-    fn gather(&mut self, bytes: Bytes) {
-        if bytes.len() < COPIED_BELOW {
-            self.gathered.extend_from_slice(&bytes);
-        } else {
-            self.long = bytes;
-        }
+/// Begins to take a part in. If it is stored already, its body is only checked.
+fn begin(inner: &Inner, name: &PartName, expected: StoredPart) -> Result<Arrival<Digest>, Refusal> {
+    let before = inner.database.read(|transaction| stored_before(transaction, name, expected))?;
+    let file = match before {
+        Some(()) => None,
+        None => Some(Incoming::create(&inner.env, &inner.instance.incoming)?),
+    };
+    Ok(Arrival::new(file, Digest::new(CrcAlgorithm::Crc32Iscsi)))
+}
+
+fn finish(
+    inner: &Inner,
+    name: &PartName,
+    expected: StoredPart,
+    arrived: Arrived<Digest>,
+) -> Result<Stored, BlobRefusal> {
+    let (file, digest) = arrived.finish()?;
+    if digest.finalize() != u64::from(expected.crc32c) {
+        return Err(BlobRefusal::new(StatusCode::BAD_REQUEST, "BadDigest", "The body has another CRC32C"));
     }
-
-    fn is_worth_a_write(&self) -> bool {
-        !self.long.is_empty() || self.gathered.len() >= CHUNK_BYTES
-    }
-
-    fn flush(&mut self) -> Result<(), Refusal> {
-        let long = std::mem::take(&mut self.long);
-        for bytes in [&self.gathered[..], &long] {
-            self.digest.update(bytes);
-            if let Some(file) = self.file.as_mut().filter(|_| !bytes.is_empty()) {
-                file.append(bytes)?;
-            }
-        }
-        self.gathered.clear();
-        Ok(())
-    }
-
-    fn finish(mut self, inner: &Inner) -> Result<Stored, BlobRefusal> {
-        self.flush()?;
-        if self.digest.finalize() != u64::from(self.expected.crc32c) {
-            return Err(BlobRefusal::new(StatusCode::BAD_REQUEST, "BadDigest", "The body has another CRC32C"));
-        }
-        match self.file {
-            None => Ok(Stored::Before),
-            Some(file) => Ok(store(inner, &self.name, self.expected, file)?),
-        }
+    match file {
+        None => Ok(Stored::Before),
+        Some(file) => Ok(store(inner, name, expected, file)?),
     }
 }
 
@@ -293,7 +172,7 @@ fn store(inner: &Inner, name: &PartName, part: StoredPart, mut file: Incoming) -
             .prepare_cached("SELECT count(*) FROM part WHERE account = ?1 AND object_key = ?2")?
             .query_row((name.account, &name.object_key), |row| row.get(0))?;
         moved.set(true);
-        inner.folder.place(&inner.env, &file.path, name, siblings == 0)?;
+        inner.folder.place_part(&inner.env, &file.path, name, siblings == 0)?;
         file.placed();
         inner.env.steps.reached("server.part.renamed");
         note(transaction, name, part, inner.now_ms())?;
@@ -348,10 +227,12 @@ fn take_back(inner: &Inner, name: &PartName) {
 #[cfg(test)]
 mod tests {
     use axum::http::Request;
+    use http_body_util::BodyExt as _;
     use landfall_protocol::{NewUpload, PartChecksum};
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::ServerConfig;
 
     async fn pages_max(server: &Server, pages: u32) {
         server.read(move |transaction, _| Ok(transaction.pragma_update(None, "max_page_count", pages)?)).await.unwrap();

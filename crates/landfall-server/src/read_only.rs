@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     ServerConfig,
-    database::{Database, SCHEMA},
+    database::{Database, MigrateError, SCHEMA},
     folder::{Folder, found},
     instance::Instance,
     server::{Inner, OpenError, open_io, open_sqlite},
@@ -41,12 +41,15 @@ pub(crate) fn open(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
     let Some(copy) = copy else { return Err(OpenError::InUse { path }) };
     let database = Database::open_copy(copy, config.busy_wait_max).map_err(|error| open_sqlite(&path, error))?;
     let damaged = |source| OpenError::Damaged { path: folder.database(), source };
-    match database.schema().map_err(|error| open_sqlite(&path, error))? {
-        SCHEMA => {}
-        found if found > SCHEMA => return Err(OpenError::NewerSchema { found, known: SCHEMA }),
-        // An older schema can only be brought up to date by writing; there was none before the first.
-        _ => return Err(damaged(None)),
+    // There was no schema before the first.
+    if database.schema().map_err(|error| open_sqlite(&path, error))? == 0 {
+        return Err(damaged(None));
     }
+    // It is the copy that an older schema is brought up to date in.
+    database.migrate(|_| Ok(()), || Ok::<_, MigrateError>(())).map_err(|error| match error {
+        MigrateError::Newer(found) => OpenError::NewerSchema { found, known: SCHEMA },
+        MigrateError::Sqlite(error) => open_sqlite(&path, error),
+    })?;
     let vault = database
         .read(|transaction| {
             Ok(transaction.query_row("SELECT name FROM vault", [], |row| row.get::<_, String>(0)).optional()?)

@@ -8,7 +8,7 @@ use axum::{
 };
 use landfall_protocol::{ErrorCode, FileRecord, Problem};
 
-/// A refusal of any route outside `/blobs/`, answered as `application/problem+json`.
+/// A refusal of any route outside `/blobs/` and `/assets/`, answered as `application/problem+json`.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
@@ -46,6 +46,10 @@ impl Refusal {
 
     pub(crate) fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, detail)
+    }
+
+    pub(crate) fn throttled(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::Throttled, detail)
     }
 
     /// Another process is in the middle of a write for longer than a request waits.
@@ -123,7 +127,7 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// A refusal of a route below `/blobs/`, answered as S3 does.
+/// A refusal of a route below `/blobs/` or `/assets/`, answered as S3 does.
 #[derive(Debug)]
 pub(crate) struct BlobRefusal {
     pub(crate) status: StatusCode,
@@ -166,6 +170,8 @@ impl IntoResponse for BlobRefusal {
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        // What is not there may come, and what is gone may be put again.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -23,14 +23,15 @@ use landfall_protocol::{ErrorCode, route};
 use tokio::{net::TcpListener, sync::OwnedSemaphorePermit};
 
 use crate::{
-    Server, account, blobs, collections,
+    Server, account, assets, blobs, collections,
     connections::Connections,
-    diff, files, keys, linger, magic, parts,
+    diff, files, keys, lanes, linger, magic, parts, presigned,
     refusal::{BlobRefusal, Refusal},
-    trash, uploads,
+    renewal, trash, uploads,
 };
 
-const BLOBS: &str = "/blobs/";
+/// Below these, refusals are S3's.
+const S3_ALIKE: [&str; 2] = ["/blobs/", "/assets/"];
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 
@@ -56,6 +57,10 @@ impl Server {
             .route(route::TRASH, post(trash::remove))
             .route("/files/download/{id}", get(files::download))
             .route("/files/preview/{id}", get(files::preview))
+            .route(route::PRESIGNED, get(presigned::show))
+            .route(&route::asset("{asset_key}"), get(assets::get).put(assets::put))
+            .route(route::RENEW, post(renewal::renew))
+            .route(&route::messages("{lane}"), get(lanes::show).post(lanes::append))
             .route(HEALTHZ, get(healthz))
             .route(READYZ, get(readyz))
             .fallback(no_such_route)
@@ -111,7 +116,7 @@ impl Server {
 /// query, which may hold a signature.
 async fn observe(State(server): State<Server>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
-    let is_blob = request.uri().path().starts_with(BLOBS);
+    let is_like_s3 = is_like_s3(&request);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let start = server.inner.env.clock.monotonic();
@@ -119,7 +124,7 @@ async fn observe(State(server): State<Server>, request: Request, next: Next) -> 
     let mut response = match permit {
         Ok(permit) => next.run(request).await.map(|body| Body::new(Counted { body, permit: Some(permit) })),
         Err(_) if route == HEALTHZ => next.run(request).await,
-        Err(_) => refuse(is_blob, Refusal::unavailable("too many requests at once; try again")),
+        Err(_) => refuse(is_like_s3, Refusal::unavailable("too many requests at once; try again")),
     };
     response
         .headers_mut()
@@ -178,14 +183,18 @@ async fn readyz(State(server): State<Server>) -> Result<&'static str, Refusal> {
 }
 
 async fn no_such_route(request: Request) -> Response {
-    refuse(request.uri().path().starts_with(BLOBS), Refusal::not_found("no such route"))
+    refuse(is_like_s3(&request), Refusal::not_found("no such route"))
 }
 
 async fn no_such_method(request: Request) -> Response {
     let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Invalid, "this route has other methods");
-    refuse(request.uri().path().starts_with(BLOBS), refusal)
+    refuse(is_like_s3(&request), refusal)
 }
 
-fn refuse(is_blob: bool, refusal: Refusal) -> Response {
-    if is_blob { BlobRefusal::from(refusal).into_response() } else { refusal.into_response() }
+fn is_like_s3(request: &Request) -> bool {
+    S3_ALIKE.iter().any(|prefix| request.uri().path().starts_with(prefix))
+}
+
+fn refuse(is_like_s3: bool, refusal: Refusal) -> Response {
+    if is_like_s3 { BlobRefusal::from(refusal).into_response() } else { refusal.into_response() }
 }

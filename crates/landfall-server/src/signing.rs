@@ -1,4 +1,4 @@
-//! Signed URLs: leave to put one part or to read one object, without a token, until they expire.
+//! Signed URLs: leave to put one part or one attachment, or to read one object, without a token, until they expire.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use landfall_protocol::route;
@@ -31,6 +31,17 @@ pub(crate) struct GetGrant {
     pub(crate) signature: String,
 }
 
+/// What a signature of an attachment's URL binds, besides its key and its media type. That is not in the URL: it is the
+/// one that comes with the request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct AssetGrant {
+    /// If there is one, no other is taken.
+    pub(crate) length: Option<u64>,
+    /// Wall clock, milliseconds.
+    pub(crate) expires: i64,
+    pub(crate) signature: String,
+}
+
 /// What is wrong with a signed URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Untrusted {
@@ -57,6 +68,24 @@ impl Signer {
     pub(crate) fn get_url(&self, account: i64, object_key: &str, expires: i64) -> String {
         let signature = hex(&self.mac(&get_text(account, object_key, expires)).finalize().into_bytes());
         format!("/blobs/{account}/{object_key}?expires={expires}&signature={signature}")
+    }
+
+    /// Path and query that put an attachment.
+    pub(crate) fn asset_url(&self, asset_key: &str, content_type: &str, length: Option<u64>, expires: i64) -> String {
+        let signature = hex(&self.mac(&asset_text(asset_key, content_type, length, expires)).finalize().into_bytes());
+        let bound = length.map(|length| format!("length={length}&")).unwrap_or_default();
+        format!("{}?{bound}expires={expires}&signature={signature}", route::asset(asset_key))
+    }
+
+    pub(crate) fn check_asset(
+        &self,
+        asset_key: &str,
+        content_type: &str,
+        grant: &AssetGrant,
+        now_ms: i64,
+    ) -> Result<(), Untrusted> {
+        self.check(&asset_text(asset_key, content_type, grant.length, grant.expires), &grant.signature)?;
+        if grant.expires <= now_ms { Err(Untrusted::Expired) } else { Ok(()) }
     }
 
     pub(crate) fn check_put(&self, part: &PartName, grant: &PutGrant, now_ms: i64) -> Result<(), Untrusted> {
@@ -94,6 +123,11 @@ fn put_text(part: &PartName, length: u64, crc32c: &str, expires: i64) -> String 
 
 fn get_text(account: i64, object_key: &str, expires: i64) -> String {
     format!("landfall1\nGET\n{account}\n{object_key}\n{expires}")
+}
+
+fn asset_text(asset_key: &str, content_type: &str, length: Option<u64>, expires: i64) -> String {
+    let length = length.map(|length| length.to_string()).unwrap_or_default();
+    format!("landfall1\nPUT\nasset\n{asset_key}\n{content_type}\n{length}\n{expires}")
 }
 
 /// Lower-case hex digits.
@@ -160,5 +194,30 @@ mod tests {
             assert_eq!(signer.check_put(&part, &grant, 0), Err(Untrusted::Forged), "{grant:?}");
         }
         assert_eq!(Signer::new([8; 32]).check_put(&part(), &signed, 0), Err(Untrusted::Forged));
+    }
+
+    #[test]
+    fn a_signature_of_an_attachment_binds_its_type_and_its_length_if_it_has_one() {
+        let signer = Signer::new([7; 32]);
+        let key = "ab".repeat(16);
+        for length in [None, Some(10)] {
+            let url = signer.asset_url(&key, "image/jpeg", length, 1000);
+            let signature = url.split("signature=").nth(1).unwrap().to_owned();
+            assert_eq!(url.contains("length=10&"), length.is_some());
+            let signed = AssetGrant { length, expires: 1000, signature };
+            let check =
+                |key: &str, content_type, grant: &AssetGrant, now| signer.check_asset(key, content_type, grant, now);
+            assert_eq!(check(&key, "image/jpeg", &signed, 999), Ok(()));
+            assert_eq!(check(&key, "image/jpeg", &signed, 1000), Err(Untrusted::Expired));
+            assert_eq!(check(&key, "text/html", &signed, 0), Err(Untrusted::Forged));
+            assert_eq!(check(&"cd".repeat(16), "image/jpeg", &signed, 0), Err(Untrusted::Forged));
+            for forged in [
+                AssetGrant { length: Some(11), ..signed.clone() },
+                AssetGrant { length: length.xor(Some(10)), ..signed.clone() },
+                AssetGrant { expires: 2000, ..signed.clone() },
+            ] {
+                assert_eq!(check(&key, "image/jpeg", &forged, 0), Err(Untrusted::Forged), "{forged:?}");
+            }
+        }
     }
 }

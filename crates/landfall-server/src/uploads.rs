@@ -326,6 +326,6 @@ fn grant(inner: &Inner, account: Account, key: &str, part: &PartChecksum) -> Gra
 }
 
 /// An answer that no cache may keep.
-fn secret(answer: Json<impl serde::Serialize>) -> Response {
+pub(crate) fn secret(answer: Json<impl serde::Serialize>) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }

@@ -32,7 +32,7 @@ async fn thousands_of_small_requests_do_not_grow_memory() {
 }
 
 #[tokio::test]
-async fn a_large_part_passes_through_little_memory() {
+async fn a_large_part_or_attachment_passes_through_little_memory() {
     const LENGTH: usize = 256 << 20;
     let folder = tempfile::tempdir().unwrap();
     let server = Server::open(ServerConfig::new(folder.path()), Env::real()).await.unwrap();
@@ -47,21 +47,28 @@ async fn a_large_part_passes_through_little_memory() {
         part_size: LENGTH as u64,
         sign: vec![landfall_protocol::PartChecksum { number: 1, length: LENGTH as u64, crc32c }],
     };
+    let answer = async |request: Request<Body>| {
+        let response = server.router().oneshot(request).await.unwrap();
+        response.into_body().collect().await.unwrap().to_bytes()
+    };
     let request = Request::post(route::UPLOADS).header(route::TOKEN_HEADER, token.as_str());
-    let request = request.body(Body::from(serde_json::to_vec(&open).unwrap())).unwrap();
-    let response = server.router().oneshot(request).await.unwrap();
-    let status = response.into_body().collect().await.unwrap().to_bytes();
-    let grant = serde_json::from_slice::<landfall_protocol::UploadStatus>(&status).unwrap().grants.remove(0);
-    let before = resident_bytes();
-    let pieces = std::iter::repeat_n(piece, LENGTH >> 16).map(Ok::<_, std::io::Error>);
-    let request = Request::put(&grant.url)
-        .header("content-length", LENGTH)
-        .header(route::CRC32C_HEADER, route::crc32c_text(crc32c))
-        .body(Body::from_stream(futures_util::stream::iter(pieces)))
-        .unwrap();
-    assert_eq!(server.router().oneshot(request).await.unwrap().status(), 200);
-    let grown = resident_bytes().saturating_sub(before);
-    assert!(grown < 8 << 20, "256 MiB took {grown} bytes");
+    let status = answer(request.body(Body::from(serde_json::to_vec(&open).unwrap())).unwrap()).await;
+    let part = serde_json::from_slice::<landfall_protocol::UploadStatus>(&status).unwrap().grants.remove(0);
+    let request = Request::get(route::presigned("image/jpeg", "", None)).header(route::TOKEN_HEADER, token.as_str());
+    let attachment = answer(request.body(Body::empty()).unwrap()).await;
+    let attachment: landfall_protocol::PresignedUpload = serde_json::from_slice(&attachment).unwrap();
+    for (url, headers) in [(part.url, part.headers), (attachment.upload_url, attachment.headers)] {
+        let before = resident_bytes();
+        let pieces = std::iter::repeat_n(piece.clone(), LENGTH >> 16).map(Ok::<_, std::io::Error>);
+        let mut request = Request::put(&url).header("content-length", LENGTH);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Body::from_stream(futures_util::stream::iter(pieces))).unwrap();
+        assert_eq!(server.router().oneshot(request).await.unwrap().status(), 200);
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < 8 << 20, "256 MiB took {grown} bytes");
+    }
 }
 
 fn resident_bytes() -> usize {

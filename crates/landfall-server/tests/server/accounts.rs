@@ -100,16 +100,21 @@ async fn an_account_goes_with_its_contents_only_if_told_so() {
     let (anna, berta) =
         (Client::with_token(&server, anna.token.as_str()), Client::with_token(&server, berta.token.as_str()));
     anna.add_file(&content(9000), Some(1)).await;
+    let attachments = [anna.presign().await, berta.presign().await];
+    anna.put_asset(&attachments[0], content(9000)).await;
+    berta.put_asset(&attachments[1], content(9000)).await;
     let kept = berta.add_file(&content(9000), Some(1)).await;
     let files = world.files("blobs").len();
     let refused = server.account_remove("anna", false).await.unwrap_err();
-    assert!(matches!(refused, AccountError::HasContents { contents: 1, .. }), "{refused}");
+    assert!(matches!(refused, AccountError::HasContents { contents: 2, .. }), "{refused}");
     assert_eq!(world.files("blobs").len(), files);
     assert_eq!(anna.get(route::ACCOUNT).await.status, StatusCode::OK);
 
-    assert_eq!(server.account_remove("anna", true).await.unwrap(), 1);
+    assert_eq!(server.account_remove("anna", true).await.unwrap(), 2);
     anna.get(route::ACCOUNT).await.refused(401, ErrorCode::Unauthorized);
-    assert_eq!(world.files("blobs").len(), files / 2);
+    assert_eq!((world.files("blobs").len(), world.files("assets").len()), (files / 2, 1));
+    berta.asset(&attachments[0]).await.refused_xml(404, "NoSuchKey");
+    assert_eq!(berta.asset(&attachments[1]).await.status, StatusCode::OK);
     assert_eq!(berta.get(&route::file(kept.id)).await.json::<FileRecord>(), kept);
     assert_eq!(world.audit(), Vec::<String>::new());
     assert!(matches!(server.account_remove("anna", true).await, Err(AccountError::NotFound(_))));

@@ -23,7 +23,7 @@ use tower::ServiceExt as _;
 
 use crate::world::{Answer, Client, World, checksum, completion, content, new_file, new_upload};
 
-/// Goes through a file's life, each step repeated until it is answered with success, as a client would.
+/// Goes through the lives of a file, an attachment and a message, each step repeated until it is answered with success, as a client would.
 async fn live(world: &World, client: &Client) -> Result<(), StatusCode> {
     let collection = client.collection().await.id;
     let (file, thumbnail, abandoned) = ("a".repeat(32), "b".repeat(32), "c".repeat(32));
@@ -49,6 +49,13 @@ async fn live(world: &World, client: &Client) -> Result<(), StatusCode> {
     assert_eq!(client.get(&url).await.body, bytes);
     // More if removing the abandoned one failed: that is carried on later.
     assert!(world.files("blobs").len() >= 4);
+    let (grant, lane) = (client.presign().await, "d".repeat(32));
+    for version in [&b"first"[..], b"second"] {
+        insist(async || client.put_asset(&grant, version.to_vec()).await).await?;
+        assert_eq!(client.asset(&grant).await.body, version);
+    }
+    insist(async || client.append(&lane, "key", b"sealed").await).await?;
+    assert_eq!(client.lane(&lane).await.messages.len(), 1);
     let trash = TrashRequest { items: vec![TrashItem { file_id: record.id, collection_id: collection }] };
     insist(async || client.post(route::TRASH, &trash).await).await?;
     Ok(())
@@ -76,7 +83,7 @@ async fn whichever_disk_operation_fails_nothing_is_lost_and_nothing_left() {
         drop(client);
         drop(world.open().await);
         assert_eq!(world.audit(), Vec::<String>::new(), "operation {failing}");
-        assert!(world.files("blobs").is_empty());
+        assert!(world.files("blobs").is_empty() && world.files("assets").len() == 1);
         if every_failure_was_tried {
             assert!(failing > 20);
             break;
@@ -127,6 +134,9 @@ async fn a_process_that_dies_at_a_durable_step_loses_and_leaves_nothing() {
         "server.complete.committed",
         "server.register.committed",
         "server.delete.committed",
+        "server.asset.renamed",
+        "server.asset.committed",
+        "server.message.committed",
     ] {
         let mut world = World::new();
         let crash = Arc::new(CrashOnce { step, crashed: AtomicBool::new(false) });
@@ -135,10 +145,42 @@ async fn a_process_that_dies_at_a_durable_step_loses_and_leaves_nothing() {
         let died = AssertUnwindSafe(live(&world, &client)).catch_unwind().await;
         assert!(died.is_err() && crash.crashed.load(Ordering::SeqCst), "{step}");
         drop(client);
-        live(&world, &world.client().await).await.unwrap();
+        let server = world.open().await;
+        live(&world, &Client::embedded(&server).await).await.unwrap();
+        // What came under a key that nobody has any more goes with the leave for it.
+        world.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
+        server.maintain().await.unwrap();
         assert_eq!(world.audit(), Vec::<String>::new(), "{step}");
         assert!(world.files("incoming").is_empty(), "{step}");
     }
+}
+
+#[tokio::test]
+async fn an_attachment_that_was_moved_but_not_noted_is_not_there_and_what_it_was_to_replace_is() {
+    let mut world = World::new();
+    let client = world.client().await;
+    let (replaced, new) = (client.presign().await, client.presign().await);
+    client.put_asset(&replaced, &b"first"[..]).await;
+    drop(client);
+    for grant in [&replaced, &new] {
+        let crash = CrashOnce { step: "server.asset.renamed", crashed: AtomicBool::new(false) };
+        world.steps = Steps::with_hook(Arc::new(crash));
+        let client = world.client().await;
+        assert!(AssertUnwindSafe(client.put_asset(grant, &b"second"[..])).catch_unwind().await.is_err());
+    }
+    world.steps = Steps::default();
+    assert_eq!(world.files("assets").len(), 3);
+    let server = world.open().await;
+    let client = Client::embedded(&server).await;
+    assert_eq!(client.asset(&replaced).await.body, b"first"[..]);
+    client.asset(&new).await.refused_xml(404, "NoSuchKey");
+    assert_eq!(client.put_asset(&replaced, &b"second"[..]).await.status, StatusCode::OK);
+    assert_eq!(client.asset(&replaced).await.body, b"second"[..]);
+    assert_eq!(world.files("assets").len(), 2);
+    world.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
+    server.maintain().await.unwrap();
+    assert_eq!(world.files("assets").len(), 1);
+    assert_eq!(world.audit(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -240,12 +240,33 @@ async fn no_vault_is_made_over_the_contents_of_one_that_lost_its_database() {
 }
 
 /// What every later version must be able to open. Made once, by `write_golden_vault`.
-#[tokio::test]
-async fn the_golden_vault_of_schema_1_opens() {
+async fn golden_vault(schema: u32) -> World {
     let world = World::new();
     std::fs::create_dir(world.vault()).unwrap();
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/schema-1.db");
-    std::fs::copy(golden, world.vault().join("server.db")).unwrap();
+    std::fs::copy(golden_path(schema), world.vault().join("server.db")).unwrap();
+    world
+}
+
+fn golden_path(schema: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/schema-{schema}.db"))
+}
+
+/// Gives the golden vault's live file the contents that its rows tell of.
+fn restore_golden_parts(world: &World, live: &FileRecord) {
+    let bytes = content(9000);
+    let objects = [(&live.file.file, &bytes[..]), (&live.file.thumbnail, b"thumbnail")];
+    for (object, bytes) in objects {
+        let folder = world.vault().join("blobs/1").join(&object.object_key[..2]).join(&object.object_key);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (number, part) in (1..).zip(bytes.chunks(4096)) {
+            std::fs::write(folder.join(i32::to_string(&number)), part).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_golden_vault_of_schema_1_opens() {
+    let world = golden_vault(1).await;
     let server = world.open().await;
     let client = Client::with_token(&server, GOLDEN_TOKEN);
     let keys_stored: KeyAttributes = client.get(route::KEYS).await.json();
@@ -256,18 +277,57 @@ async fn the_golden_vault_of_schema_1_opens() {
     assert_eq!(live.file.content_tag.as_ref().unwrap().0, [1; 32]);
     let status: UploadStatus = client.get(&route::upload(&live.file.file.object_key)).await.json();
     assert_eq!((status.size, status.parts.len()), (9000, 3));
+    restore_golden_parts(&world, live);
+    let url = client.get(&route::download(live.id)).await.header("location").to_owned();
+    assert_eq!(client.get(&url).await.body, content(9000));
     assert_eq!(client.collection().await.id, live.file.collection_id);
+    let grant = client.presign().await;
+    client.put_asset(&grant, content(9000)).await;
+    assert_eq!(client.asset(&grant).await.body, content(9000), "what came with later schemas works");
+    assert_eq!(client.append(&"a".repeat(32), "key", b"sealed").await.status, 201);
     world.clock.advance(Duration::from_secs(15 * 24 * 60 * 60));
     assert_eq!(server.maintain().await.unwrap().uploads_expired, 1);
+    assert_eq!(world.audit(), Vec::<String>::new());
 }
 
 #[tokio::test]
-#[ignore = "writes the golden file, if there is none; a released one is never written again"]
+async fn the_golden_vault_of_schema_2_opens() {
+    let world = golden_vault(2).await;
+    let server = world.open().await;
+    let client = Client::with_token(&server, GOLDEN_TOKEN);
+    let diff: Diff = client.get(&format!("{}?since=0", route::DIFF)).await.json();
+    assert_eq!(diff.diff.len(), 2);
+    let page = client.lane(&"1".repeat(32)).await;
+    assert_eq!(page.messages.iter().map(|message| &message.body.0[..]).collect::<Vec<_>>(), [b"one", b"two"]);
+    assert_eq!(client.append(&"1".repeat(32), "2", b"two").await.status, 200);
+    let key: String = rusqlite::Connection::open(world.vault().join("server.db"))
+        .unwrap()
+        .query_row("SELECT asset_key FROM asset WHERE state = 'stored'", [], |row| row.get(0))
+        .unwrap();
+    let folder = world.vault().join("assets").join(&key[..2]).join(&key);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("2"), content(9000)).unwrap();
+    assert_eq!(client.get(&route::asset(&key)).await.body, content(9000));
+    world.clock.advance(Duration::from_secs(31 * 24 * 60 * 60));
+    let done = server.maintain().await.unwrap();
+    assert_eq!((done.uploads_expired, done.assets_expired), (1, 1));
+    assert!(world.files("assets").is_empty());
+}
+
+#[tokio::test]
+async fn a_vault_of_an_older_schema_is_only_read_without_a_trace() {
+    let world = golden_vault(1).await;
+    let before = everything(&world.vault());
+    let server = world.open_with(|config| config.read_only = true).await;
+    let diff: Diff = Client::with_token(&server, GOLDEN_TOKEN).get(&format!("{}?since=0", route::DIFF)).await.json();
+    assert_eq!(diff.diff.len(), 2);
+    drop(server);
+    assert_eq!(everything(&world.vault()), before);
+}
+
+#[tokio::test]
+#[ignore = "writes the golden file of the present schema, if there is none; a released one is never written again"]
 async fn write_golden_vault() {
-    let golden = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/schema-1.db"));
-    if golden.exists() {
-        return;
-    }
     let world = World::new();
     let server = world.open().await;
     let client = Client::embedded(&server).await;
@@ -277,11 +337,21 @@ async fn write_golden_vault() {
     let item = TrashItem { file_id: removed.id, collection_id: removed.file.collection_id };
     client.post(route::TRASH, &TrashRequest { items: vec![item] }).await;
     client.open(&"a".repeat(32), &content(5000), 4096).await;
+    let (attachment, _granted) = (client.presign().await, client.presign().await);
+    for bytes in [content(10), content(9000)] {
+        client.put_asset(&attachment, bytes).await;
+    }
+    for (key, body) in [("1", b"one"), ("2", b"two")] {
+        client.append(&"1".repeat(32), key, body).await;
+    }
     drop((server, client));
     let database = rusqlite::Connection::open(world.vault().join("server.db")).unwrap();
     use sha2::Digest as _;
     let hash: [u8; 32] = sha2::Sha256::digest(GOLDEN_TOKEN).into();
     database.execute("INSERT INTO token VALUES (?1, 1, 0)", [hash]).unwrap();
+    let schema = database.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     drop(database);
-    std::fs::copy(world.vault().join("server.db"), golden).unwrap();
+    if !golden_path(schema).exists() {
+        std::fs::copy(world.vault().join("server.db"), golden_path(schema)).unwrap();
+    }
 }

@@ -1,7 +1,7 @@
 use axum::http::Method;
 use landfall_protocol::{
-    AccountInfo, CollectionList, Diff, ErrorCode, FileRecord, MagicUpdate, MagicUpdates, SignRequest, TrashItem,
-    TrashRequest, UploadStatus, route,
+    AccountInfo, CollectionList, Diff, ErrorCode, FileRecord, MagicUpdate, MagicUpdates, RenewAssets, Renewal,
+    RenewedAssets, SignRequest, TrashItem, TrashRequest, UploadStatus, route,
 };
 
 use crate::world::{Client, World, checksum, completion, key, magic, new_file};
@@ -15,6 +15,10 @@ async fn every_route_answers_another_accounts_ids_with_404() {
     let file = ada.add_file(b"private", Some(1)).await;
     let open = key();
     ada.open(&open, b"open", 2).await;
+    let attachment = ada.presign().await;
+    ada.put_asset(&attachment, &b"attached"[..]).await;
+    let lane = key();
+    ada.append(&lane, "key", b"sealed").await;
 
     for path in [route::file(file.id), route::download(file.id), route::preview(file.id)] {
         eve.get(&path).await.refused(404, ErrorCode::NotFound);
@@ -44,7 +48,14 @@ async fn every_route_answers_another_accounts_ids_with_404() {
     let list: CollectionList = eve.get(route::COLLECTIONS_LIST).await.json();
     assert!(list.collections.iter().all(|collection| collection.id != file.file.collection_id));
 
+    let renew = RenewAssets { asset_keys: vec![attachment.object_key.clone()] };
+    let renewed: RenewedAssets = eve.post(route::RENEW, &renew).await.json();
+    assert_eq!(renewed.assets[0].renewal, Renewal::NotFound, "to read it is not to have it");
+    assert!(eve.lane(&key()).await.messages.is_empty(), "only the lane itself leads to its messages");
+
     assert_eq!(ada.get(&route::file(file.id)).await.json::<FileRecord>(), file);
+    let renewed: RenewedAssets = ada.post(route::RENEW, &renew).await.json();
+    assert!(matches!(renewed.assets[0].renewal, Renewal::Renewed { .. }));
     ada.get(&route::upload(&open)).await.json::<UploadStatus>();
 }
 

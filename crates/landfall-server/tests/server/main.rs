@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod accounts;
+mod attachments;
 mod faults;
 mod files;
 mod folder;
 mod isolation;
+mod lanes;
 mod parts;
 mod processes;
 mod reading;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::BodyExt as _;
 use hyper_util::{client::legacy, rt::TokioExecutor};
-use landfall_protocol::{Grant, UploadStatus, route};
+use landfall_protocol::{Grant, PresignedUpload, UploadStatus, route};
 use landfall_server::ServerConfig;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::world::{Client, World, content, key, put_request};
+use crate::world::{Client, World, asset_request, content, key, put_request};
 
 /// A server on a socket; the client beside it goes in-process.
 struct Served {
@@ -119,6 +119,26 @@ async fn an_object_goes_up_and_comes_down_over_a_socket() {
     assert_eq!(response.headers()["content-length"], (3 << 20).to_string());
     assert!(!response.headers().contains_key("transfer-encoding"));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attachment_goes_up_and_comes_down_over_a_socket() {
+    let world = World::threaded();
+    let served = serve(&world).await;
+    let (http, bytes) = (served.http(), content(3 << 20));
+    let granted = served.client.presign().await;
+    let absolute = |url: &str| format!("http://{}{url}", served.address);
+    let grant = PresignedUpload { upload_url: absolute(&granted.upload_url), ..granted };
+    let put = asset_request(&grant, bytes.len(), Body::from(bytes.clone()));
+    assert_eq!(http.request(put).await.unwrap().status(), 200);
+    let forged = PresignedUpload { headers: vec![("content-type".into(), "text/html".into())], ..grant.clone() };
+    let put = asset_request(&forged, bytes.len(), Body::from(bytes.clone()));
+    assert_eq!(http.request(put).await.unwrap().status(), 403, "the refusal is heard although the body is on its way");
+    let request = Request::get(absolute(&grant.asset_url)).header("range", "bytes=1000000-").body(Body::empty());
+    let response = http.request(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), 206);
+    assert_eq!(response.headers()["content-type"], "image/jpeg");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), bytes[1_000_000..]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,9 +19,9 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use landfall_env::{Blocking, Clock, DirEntry, Env, File, FileLock, FileStatus, Files, RealFiles, Steps, SystemRandom};
 use landfall_protocol::{
-    Base64, Collection, CompletePart, CompleteUpload, ErrorCode, FileRecord, Grant, KeyAttributes, MagicMetadata,
-    NewCollection, NewFile, NewUpload, PartChecksum, Problem, SealedMetadata, SealedObject, SignRequest, SignedParts,
-    UploadStatus, route,
+    Base64, Collection, CompletePart, CompleteUpload, ErrorCode, FileRecord, Grant, KeyAttributes, LanePage,
+    MagicMetadata, NewCollection, NewFile, NewMessage, NewUpload, PartChecksum, PresignedUpload, Problem,
+    SealedMetadata, SealedObject, SignRequest, SignedParts, UploadStatus, route,
 };
 use landfall_server::{Server, ServerConfig};
 use serde::{Serialize, de::DeserializeOwned};
@@ -120,7 +120,7 @@ impl Clock for TestClock {
     }
 }
 
-/// Told of a file that was opened.
+/// Told of a file that was opened, or is about to be.
 pub(crate) type OnOpen = Box<dyn FnMut(&Path) + Send>;
 
 /// The real disk, which can be told that it is full.
@@ -131,6 +131,8 @@ pub(crate) struct Disk {
     /// Counts the operations that change something down; the one that reaches zero fails.
     pub(crate) until_failure: AtomicI64,
     pub(crate) on_open: Mutex<Option<OnOpen>>,
+    /// Told once.
+    pub(crate) before_open: Mutex<Option<OnOpen>>,
 }
 
 impl Disk {
@@ -149,6 +151,10 @@ impl Disk {
 
 impl Files for Disk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        let before_open = self.before_open.lock().unwrap().take();
+        if let Some(mut before_open) = before_open {
+            before_open(path);
+        }
         let file = RealFiles.open(path)?;
         if let Some(on_open) = &mut *self.on_open.lock().unwrap() {
             on_open(path);
@@ -236,7 +242,7 @@ impl Answer {
     /// The JSON of a success.
     #[track_caller]
     pub(crate) fn json<T: DeserializeOwned>(&self) -> T {
-        assert_eq!(self.status, StatusCode::OK, "{}", self.text());
+        assert!(matches!(self.status, StatusCode::OK | StatusCode::CREATED), "{}", self.text());
         serde_json::from_slice(&self.body).unwrap()
     }
 
@@ -356,6 +362,29 @@ impl Client {
         self.post(&route::complete(key), &completion(content, part_size)).await.json()
     }
 
+    /// Leave to put an attachment of any length.
+    pub(crate) async fn presign(&self) -> PresignedUpload {
+        self.get(&route::presigned("image/jpeg", "a b.jpg", None)).await.json()
+    }
+
+    pub(crate) async fn put_asset(&self, grant: &PresignedUpload, body: impl Into<Bytes>) -> Answer {
+        let body = body.into();
+        self.send(asset_request(grant, body.len(), Body::from(body))).await
+    }
+
+    /// Reads an attachment, as whoever was given its URL does.
+    pub(crate) async fn asset(&self, grant: &PresignedUpload) -> Answer {
+        self.send(Request::get(&grant.asset_url).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn append(&self, lane: &str, idempotency_key: &str, body: &[u8]) -> Answer {
+        self.post(&route::messages(lane), &new_message(idempotency_key, body)).await
+    }
+
+    pub(crate) async fn lane(&self, lane: &str) -> LanePage {
+        self.get(&route::messages(lane)).await.json()
+    }
+
     pub(crate) async fn collection(&self) -> Collection {
         self.post(route::COLLECTIONS, &new_collection(b"tag")).await.json()
     }
@@ -382,6 +411,18 @@ pub(crate) fn put_request(grant: &Grant, length: usize, body: Body) -> Request<B
         request = request.header(name, value);
     }
     request.body(body).unwrap()
+}
+
+pub(crate) fn asset_request(grant: &PresignedUpload, length: usize, body: Body) -> Request<Body> {
+    let mut request = Request::builder().method(grant.method.as_str()).uri(&grant.upload_url);
+    for (name, value) in &grant.headers {
+        request = request.header(name, value);
+    }
+    request.header("content-length", length).body(body).unwrap()
+}
+
+pub(crate) fn new_message(idempotency_key: &str, body: &[u8]) -> NewMessage {
+    NewMessage { idempotency_key: idempotency_key.to_owned(), body: Base64(body.to_vec()) }
 }
 
 /// A fresh object key.
