@@ -24,8 +24,8 @@ pub use self::{
     lease::{BEAT_EVERY, Generation, STOPPED_AFTER, Verdict, Watch},
     link::{GATHERED_FROM, link_waits},
     message::{
-        MessageConditions, MessageStep, MessageView, OnFailure, Payload, PublishOrder, PutOutcome, PutReport, latest_start,
-        next_message_step, put_outcome,
+        MessageConditions, MessageStep, MessageView, OnFailure, Payload, PublishOrder, PutOutcome, PutReport,
+        latest_start, next_message_step, put_outcome,
     },
     next::{
         Action, Conditions, ItemView, ObjectState, ObjectView, PartState, PublishState, Role, Step, next_action,

@@ -26,12 +26,7 @@ impl Default for PhotoLimits {
 
 impl PhotoLimits {
     fn with_edge(&self, edge: u32) -> ThumbnailLimits {
-        ThumbnailLimits {
-            edge,
-            quality: self.quality,
-            max_bytes: self.max_bytes,
-            memory_bytes: self.memory_bytes,
-        }
+        ThumbnailLimits { edge, quality: self.quality, max_bytes: self.max_bytes, memory_bytes: self.memory_bytes }
     }
 
     /// The largest edge that the memory is enough for.

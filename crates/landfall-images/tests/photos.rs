@@ -53,6 +53,12 @@ fn a_photo_that_needs_more_memory_than_there_is_becomes_smaller_and_is_sent() {
 #[test]
 fn a_kind_that_nothing_here_draws_is_told_and_not_sent_with_all_that_is_in_it() {
     let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
-    let answer = photo(&mut Cursor::new(heic), heic.len() as u64, MediaKind::Heic, Orientation::Upright, &PhotoLimits::default());
+    let answer = photo(
+        &mut Cursor::new(heic),
+        heic.len() as u64,
+        MediaKind::Heic,
+        Orientation::Upright,
+        &PhotoLimits::default(),
+    );
     assert_eq!(answer, Err(NoThumbnail::Unsupported));
 }

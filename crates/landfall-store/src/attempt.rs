@@ -255,9 +255,8 @@ impl Tx<'_> {
                 AttemptState::Ready | AttemptState::Unknown | AttemptState::Ended => {}
             }
         }
-        let is_wanted = |id: &&String| {
-            known.iter().any(|attempt| attempt.id == **id && attempt.state != AttemptState::Unwanted)
-        };
+        let is_wanted =
+            |id: &&String| known.iter().any(|attempt| attempt.id == **id && attempt.state != AttemptState::Unwanted);
         Ok(live.iter().filter(|id| !is_wanted(id)).cloned().collect())
     }
 
@@ -335,7 +334,9 @@ impl Tx<'_> {
 
     fn end_attempt(&self, id: &str, outcome: &str, now: Timestamp) -> Result<(), StoreError> {
         self.connection
-            .prepare_cached("UPDATE attempt SET state = 'ended', outcome = ?2, ended_at = ?3, request = NULL WHERE id = ?1")?
+            .prepare_cached(
+                "UPDATE attempt SET state = 'ended', outcome = ?2, ended_at = ?3, request = NULL WHERE id = ?1",
+            )?
             .execute((id, outcome, now.0))?;
         Ok(())
     }
@@ -349,8 +350,7 @@ impl Tx<'_> {
     }
 
     fn one_attempt(&self, filter: &str, bound: impl rusqlite::ToSql) -> Result<Option<Attempt>, StoreError> {
-        let mut statement =
-            self.connection.prepare_cached(&format!("SELECT {COLUMNS} FROM attempt WHERE {filter}"))?;
+        let mut statement = self.connection.prepare_cached(&format!("SELECT {COLUMNS} FROM attempt WHERE {filter}"))?;
         Ok(statement.query_row([bound], read_attempt).optional()?)
     }
 }

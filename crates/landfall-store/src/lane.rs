@@ -85,11 +85,9 @@ impl Tx<'_> {
 
     /// Changes who goes before whom, also for what is sent already and not published.
     pub fn set_policy(&self, lane: LaneId, order: PublishOrder, on_failure: OnFailure) -> Result<(), StoreError> {
-        self.connection.prepare_cached("UPDATE lane SET publish_order = ?2, on_failure = ?3 WHERE id = ?1")?.execute((
-            lane.0,
-            order.as_str(),
-            on_failure.as_str(),
-        ))?;
+        self.connection
+            .prepare_cached("UPDATE lane SET publish_order = ?2, on_failure = ?3 WHERE id = ?1")?
+            .execute((lane.0, order.as_str(), on_failure.as_str()))?;
         // Each looks anew whether it waits, and for whom.
         self.connection
             .prepare_cached(

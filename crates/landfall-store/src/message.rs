@@ -325,12 +325,7 @@ impl Tx<'_> {
     }
 
     /// Only a person can help; nobody holds the message.
-    pub(crate) fn block_message(
-        &self,
-        item: ItemId,
-        reason: &BlockReason,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn block_message(&self, item: ItemId, reason: &BlockReason, now: Timestamp) -> Result<(), StoreError> {
         let changed = self
             .connection
             .prepare_cached(

@@ -39,7 +39,8 @@ const HELD: &str = "SELECT count(*) FILTER (WHERE phase <> 'publish'), count(*) 
 const READY: &str = "SELECT id FROM item INDEXED BY item_step
       WHERE destination = ?1 AND phase = ?2 AND class = 'message' AND state = 'active' AND waits = 'nothing' AND worker IS NULL
       ORDER BY priority, id LIMIT 1";
-const QUEUED: &str = "SELECT EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
+const QUEUED: &str =
+    "SELECT EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
         AND waits <> 'unlock' AND waits <> 'token')";
 const DUE: &str = "SELECT min(not_before) FROM item WHERE waits = 'until'";
 const READY_ATTEMPT: &str = "SELECT EXISTS (SELECT 1 FROM attempt WHERE state = 'ready' AND worker = ?1)";
@@ -94,8 +95,7 @@ impl Tx<'_> {
 
     fn room_for_messages(&self, limits: MessageLimits) -> Result<(usize, usize), StoreError> {
         let mut statement = self.connection.prepare_cached(HELD)?;
-        let (prepares, publishes): (usize, usize) =
-            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (prepares, publishes): (usize, usize) = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok((limits.prepares.saturating_sub(prepares), limits.publishes.saturating_sub(publishes)))
     }
 

@@ -25,7 +25,8 @@ pub(crate) fn migrate(connection: &Connection) -> Result<(), StoreError> {
         connection.execute_batch(step)?;
     }
     if found != VERSION {
-        let broken = connection.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get::<_, i64>(0))?;
+        let broken =
+            connection.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get::<_, i64>(0))?;
         if broken > 0 {
             let detail = format!("{broken} rows refer to rows that are not there");
             return Err(StoreError::Damaged { path: "journal.db".into(), detail });

@@ -42,8 +42,7 @@ impl Tx<'_> {
     /// generation of each item rises, so whatever the worker still writes misses. Returns how many items are free
     /// again.
     pub fn release_worker(&self, id: &str) -> Result<usize, StoreError> {
-        const LEFT: &str =
-            "DELETE FROM worker WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM item WHERE item.worker = ?1)
+        const LEFT: &str = "DELETE FROM worker WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM item WHERE item.worker = ?1)
                 AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.worker = ?1 AND state <> 'ended')";
         if self.connection.prepare_cached(LEFT)?.execute([id])? > 0 {
             return Ok(0);

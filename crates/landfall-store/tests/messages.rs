@@ -4,16 +4,17 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use landfall_core::{BlockReason, Code, ItemId, OnFailure, PublishOrder, PutOutcome, RetryPolicy, State, Timestamp, Waits};
+use landfall_core::{
+    BlockReason, Code, ItemId, OnFailure, PublishOrder, PutOutcome, RetryPolicy, State, Timestamp, Waits,
+};
 use landfall_env::Env;
 use landfall_store::{
-    DestinationId, Journal, JournalOptions, Lane, Lease, Message, MessageContent, MessageLimits, NewAttachment, NewAttempt,
-    NewText, Outgoing, Reported, Sealed, Sent, StoreError, Tx,
+    DestinationId, Journal, JournalOptions, Lane, Lease, Message, MessageContent, MessageLimits, NewAttachment,
+    NewAttempt, NewText, Outgoing, Reported, Sealed, Sent, StoreError, Tx,
 };
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
-const POLICY: RetryPolicy =
-    RetryPolicy { base: Duration::from_secs(1), cap: Duration::from_secs(60), attempts_max: 3 };
+const POLICY: RetryPolicy = RetryPolicy { base: Duration::from_secs(1), cap: Duration::from_secs(60), attempts_max: 3 };
 
 struct Bench {
     journal: Journal,
@@ -106,7 +107,8 @@ impl Bench {
     async fn under_way(&self, id: ItemId) -> String {
         let lease = self.lease(id).await;
         let sealed = lease.clone();
-        let payload = Sealed { file: format!("{id}.sealed"), size: 116, digest: vec![7; 32], secrets: Some(vec![1; 92]) };
+        let payload =
+            Sealed { file: format!("{id}.sealed"), size: 116, digest: vec![7; 32], secrets: Some(vec![1; 92]) };
         self.write(move |tx| tx.sealed(&sealed, &payload, NOW)).await;
         self.grant(lease).await
     }
@@ -270,7 +272,10 @@ async fn a_report_counts_once_and_only_if_its_attempt_owns_the_outcome() {
     bench.write(move |tx| tx.payload_asked(&asked, &attempt, false, NOW)).await;
     let new = bench.grant(lease).await;
     assert_eq!(bench.ended(&old, PutOutcome::Stored).await, Reported::Unknown);
-    assert_eq!(bench.message(photo).await.state, State::Active { phase: landfall_core::Phase::Upload, waits: Waits::Transfer });
+    assert_eq!(
+        bench.message(photo).await.state,
+        State::Active { phase: landfall_core::Phase::Upload, waits: Waits::Transfer }
+    );
     assert_eq!(bench.ended(&new, PutOutcome::Stored).await, Reported::Taken(photo));
     assert_eq!(bench.ended(&new, PutOutcome::Refused(400)).await, Reported::Unknown);
     let MessageContent::Attachment(row) = bench.message(photo).await.content else { panic!() };
@@ -299,7 +304,7 @@ async fn an_upload_that_nobody_wants_any_more_is_cancelled_and_its_file_kept_unt
     bench.write(move |tx| tx.discard(photo, NOW)).await;
     let destination = bench.destination;
     let unwanted = bench.journal.read(move |tx| tx.unwanted_attempts(destination)).await.unwrap();
-    assert_eq!(unwanted, [attempt.clone()]);
+    assert_eq!(unwanted, std::slice::from_ref(&attempt));
     assert_eq!(bench.files().await, BTreeSet::from([format!("{photo}.sealed")]));
     assert_eq!(bench.ended(&attempt, PutOutcome::Stored).await, Reported::Late);
     assert_eq!(bench.files().await, BTreeSet::new());
