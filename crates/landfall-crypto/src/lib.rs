@@ -13,6 +13,9 @@
 //! The key of a file is *wrapped* by the key of its collection, that one by the [`MasterKey`], and that one twice: by a
 //! [`KeyEncryptionKey`] derived from the password and by the [`RecoveryKey`], which people keep as twenty-four words.
 //!
+//! The module [`xmtp`] has another format, for another purpose: files that are attached to messages of other people's
+//! clients.
+//!
 //! Nothing here draws random numbers, reads a clock or touches a file. Keys, nonces and headers are arguments, and
 //! whoever draws them must draw each once.
 //!
@@ -43,6 +46,7 @@ mod password;
 mod recovery;
 mod secretbox;
 mod stream;
+pub mod xmtp;
 
 pub use self::{
     blob::{BLOB_LEN_MAX, BlobTooLong, open_blob, seal_blob},
