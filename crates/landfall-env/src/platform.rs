@@ -69,6 +69,13 @@ mod imp {
         options.mode(0o600);
     }
 
+    /// Opens what has this very name, whatever it is, and waits for nobody: a link fails, a pipe does not hang.
+    pub(crate) fn itself(options: &mut fs::OpenOptions) {
+        use rustix::fs::OFlags;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+
     pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
@@ -101,6 +108,9 @@ mod imp {
 
     pub(crate) fn only_owner(_: &mut fs::OpenOptions) {}
 
+    /// Nothing to ask for: whoever opens looks at the name first.
+    pub(crate) fn itself(_: &mut fs::OpenOptions) {}
+
     pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
         fs::create_dir_all(path)
     }
@@ -121,4 +131,4 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{create_dir_all, identity, leads_nowhere, only_owner, read_at, sync_dir, write_all_at};
+pub(crate) use imp::{create_dir_all, identity, itself, leads_nowhere, only_owner, read_at, sync_dir, write_all_at};
