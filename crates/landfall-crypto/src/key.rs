@@ -108,6 +108,10 @@ secret_keys! {
     RecoveryKey;
     /// Seals what the journal keeps at rest: keys of files and tokens.
     JournalKey;
+    /// A host's own: seals what the journal keeps of messages. It lives in the platform's key store.
+    HostKey;
+    /// Seals the bodies of one lane's messages for those who have it.
+    LaneKey;
     /// Makes tags by which equal contents and equal names are found without being known.
     TagKey;
 }
@@ -117,6 +121,8 @@ impl WrappingKey for MasterKey {}
 impl WrappingKey for CollectionKey {}
 impl WrappingKey for RecoveryKey {}
 impl WrappingKey for JournalKey {}
+impl WrappingKey for HostKey {}
+impl WrappingKey for LaneKey {}
 
 mod sealed {
     pub trait Sealed {}

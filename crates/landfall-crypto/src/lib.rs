@@ -42,6 +42,7 @@ mod chunk;
 mod digest;
 mod kdf;
 mod key;
+mod lane;
 mod password;
 mod recovery;
 mod secretbox;
@@ -57,9 +58,10 @@ pub use self::{
     digest::{Digest, DigestState, NotADigest},
     kdf::{content_tag, derive_subkey, login_key, name_tag},
     key::{
-        CollectionKey, FileKey, JournalKey, KeyEncryptionKey, MasterKey, RecoveryKey, SecretKey, TagKey, WrappedKey,
+        CollectionKey, FileKey, HostKey, JournalKey, KeyEncryptionKey, LaneKey, MasterKey, RecoveryKey, SecretKey, TagKey, WrappedKey,
         WrappingKey, unwrap_key, wrap_key,
     },
+    lane::{lane_id, open_message, seal_message},
     password::{PasswordError, PasswordParams, derive_kek},
     recovery::{NotARecoveryKey, recovery_hex, recovery_phrase},
     secretbox::{SECRETBOX_OVERHEAD, WrongKey, secretbox_open, secretbox_seal},

@@ -123,8 +123,8 @@ impl Tx<'_> {
         self.one_attempt("id = ?1", id)
     }
 
-    /// Attempts that no carrier is known to have, most urgent first: also those that were given out and of which nobody
-    /// has said that they began. From now on they count as given out.
+    /// Attempts that no carrier is known to have, most urgent first. For a platform's carrier (no `worker`) also those that
+    /// were given out and of which nobody has said that they began. From now on they count as given out.
     pub fn take_attempts(
         &self,
         destination: DestinationId,
@@ -133,7 +133,7 @@ impl Tx<'_> {
     ) -> Result<Vec<Attempt>, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM attempt
-              WHERE state <> 'ended' AND (state = 'ready' OR state = 'out') AND platform IS NULL AND worker IS ?2
+              WHERE state <> 'ended' AND (state = 'ready' OR state = 'out' AND ?2 IS NULL) AND platform IS NULL AND worker IS ?2
                 AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1
               ORDER BY (SELECT priority FROM item WHERE item.id = attempt.item), item, created_at LIMIT ?3"
         ))?;
@@ -171,11 +171,11 @@ impl Tx<'_> {
         let Some(attempt) = self.attempt(id)? else { return Ok(Reported::Unknown) };
         match attempt.state {
             AttemptState::Ended => return Ok(Reported::Unknown),
-            AttemptState::Unwanted if outcome != PutOutcome::Ask => {
+            // However it ended: the carrier has let go of it.
+            AttemptState::Unwanted => {
                 self.end_attempt(id, "unwanted", now)?;
                 return Ok(Reported::Late);
             }
-            AttemptState::Unwanted => return Ok(Reported::Late),
             AttemptState::Ready | AttemptState::Out | AttemptState::Unknown => {}
         }
         let item = attempt.item;

@@ -56,6 +56,13 @@ impl Tx<'_> {
         Ok(self.connection.query_row("SELECT coalesce(max(number), 0) FROM event", [], |row| row.get(0))?)
     }
 
+    /// The number of the first event that is kept; one more than the last if none is.
+    pub fn first_event(&self) -> Result<i64, StoreError> {
+        const FIRST: &str = "SELECT coalesce((SELECT min(number) FROM event),
+                                        (SELECT seq FROM sqlite_sequence WHERE name = 'event') + 1, 1)";
+        Ok(self.connection.query_row(FIRST, [], |row| row.get(0))?)
+    }
+
     /// Forgets events of finished items below a number.
     pub fn prune_events(&self, below: i64) -> Result<usize, StoreError> {
         Ok(self

@@ -352,6 +352,15 @@ impl Tx<'_> {
         self.note(lease.item, "frozen", None, now)
     }
 
+    /// Nobody can have seen the fixed bytes, and they are lost: they are made anew.
+    pub fn thaw(&self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
+        self.hold(lease, now)?;
+        self.connection
+            .prepare_cached("UPDATE item SET publish = 'nothing', body = NULL WHERE id = ?1")?
+            .execute([lease.item.0])?;
+        self.note(lease.item, "thawed", None, now)
+    }
+
     /// A publish is about to begin: from now on it may have reached somebody.
     pub fn publishing(&self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
         self.hold(lease, now)?;

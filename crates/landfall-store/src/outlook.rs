@@ -93,6 +93,23 @@ impl Tx<'_> {
         })
     }
 
+    /// What is left of a destination's messages: those that are not finished and not staged, the attempts that a platform's
+    /// carrier may take or has, and the earliest moment that one waits for.
+    pub fn messages_left(&self, destination: DestinationId) -> Result<(u64, u64, Option<Timestamp>), StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT count(*) FILTER (WHERE lane IS NOT NULL), min(not_before) FROM item INDEXED BY item_unfinished
+              WHERE destination = ?1 AND finished_at IS NULL AND class = 'message'",
+        )?;
+        let (left, due): (u64, Option<i64>) =
+            statement.query_row([destination.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT count(*) FROM attempt WHERE (state = 'ready' OR state = 'out') AND worker IS NULL
+                AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1",
+        )?;
+        let transfers = statement.query_row([destination.0], |row| row.get(0))?;
+        Ok((left, transfers, due.map(Timestamp)))
+    }
+
     fn room_for_messages(&self, limits: MessageLimits) -> Result<(usize, usize), StoreError> {
         let mut statement = self.connection.prepare_cached(HELD)?;
         let (prepares, publishes): (usize, usize) = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;

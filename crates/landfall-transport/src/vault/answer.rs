@@ -365,7 +365,7 @@ impl Answer {
         Ok(())
     }
 
-    fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.success()?;
         self.parse()
     }

@@ -59,15 +59,15 @@ impl Request {
         self
     }
 
-    fn get(path: impl Into<String>) -> Self {
+    pub(crate) fn get(path: impl Into<String>) -> Self {
         Self::to(Method::GET, Target::Path(path.into()))
     }
 
-    fn to(method: Method, target: Target) -> Self {
+    pub(crate) fn to(method: Method, target: Target) -> Self {
         Self { method, target, headers: Vec::new(), body: RequestBody::Empty }
     }
 
-    fn json(method: Method, path: impl Into<String>, value: &impl Serialize) -> Self {
+    pub(crate) fn json(method: Method, path: impl Into<String>, value: &impl Serialize) -> Self {
         let text = serde_json::to_vec(value).expect("the protocol's types have string keys and cannot fail");
         Self { body: RequestBody::Json(text.into()), ..Self::to(method, Target::Path(path.into())) }
     }

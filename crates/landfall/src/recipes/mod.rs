@@ -1,3 +1,4 @@
 //! What applications do with the engine: one module each, none imports another.
 
+pub mod chat;
 pub mod vault;

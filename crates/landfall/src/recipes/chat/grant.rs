@@ -1,7 +1,9 @@
 //! Leave to put a payload somewhere.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
-use landfall_core::{Failure, Timestamp};
+use landfall_core::Failure;
 
 /// What leave is asked for.
 #[derive(Debug, Clone)]
@@ -26,8 +28,8 @@ pub struct PutGrant {
     pub headers: Vec<(String, String)>,
     /// Where whoever receives the message fetches the payload.
     pub asset_url: String,
-    /// When the leave ends.
-    pub deadline: Option<Timestamp>,
+    /// For how long the leave lasts, from the moment it was asked for.
+    pub lasts: Option<Duration>,
 }
 
 impl std::fmt::Debug for PutGrant {
@@ -35,7 +37,7 @@ impl std::fmt::Debug for PutGrant {
         f.debug_struct("PutGrant")
             .field("method", &self.method)
             .field("asset_url", &self.asset_url)
-            .field("deadline", &self.deadline)
+            .field("lasts", &self.lasts)
             .finish_non_exhaustive()
     }
 }

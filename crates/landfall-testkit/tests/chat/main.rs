@@ -1,0 +1,5 @@
+//! Conversations over the server's real router, without faults but those that a test makes.
+
+mod order;
+mod platform;
+mod world;

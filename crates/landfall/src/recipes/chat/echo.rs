@@ -1,0 +1,187 @@
+//! What a person sees of messages before anybody else does.
+//!
+//! An *echo* is a message as the journal has it: readable when [`Chat::send`] returns, through upload, publish and after,
+//! until whoever shows it has the message from elsewhere and lets the echo go. All echoes of a lane are read at one
+//! moment, together with the number of the last event: whoever goes on with the events after it misses nothing.
+
+use std::path::PathBuf;
+
+use landfall_core::{Code, ItemId, OnFailure, Payload, Phase, PublishOrder, PublishState, State, Waits};
+use landfall_store::{Event, Lane, Message, MessageContent, Tx};
+
+use super::{Chat, ChatInner, spool::Spool};
+use crate::Error;
+
+/// Echoes of one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// In the order of sending.
+    pub echoes: Vec<Echo>,
+    /// The last event that is in them.
+    pub cursor: i64,
+}
+
+/// A message as it is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Echo {
+    /// Its number: stays the same for ever.
+    pub id: ItemId,
+    /// Its place in the lane, once it is sent.
+    pub sequence: Option<i64>,
+    /// Which send it was part of.
+    pub batch: Option<i64>,
+    /// What it says.
+    pub content: EchoContent,
+    /// How far it is.
+    pub stage: Stage,
+    /// The message that holds it up, because it needs a person. Another than itself.
+    pub blocked_by: Option<ItemId>,
+}
+
+/// What an echo says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EchoContent {
+    /// A text; `None` if the key that it was sealed under is not at hand.
+    Text(Option<String>),
+    /// An attachment.
+    Attachment {
+        /// Its name.
+        name: String,
+        /// Its media type.
+        mime: String,
+        /// What to show, below the home: there from the moment it is staged until the echo is let go.
+        image: Option<PathBuf>,
+    },
+}
+
+/// How far a message is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stage {
+    /// Its payload is being made.
+    Preparing,
+    /// Its payload is on its way: so much of it has been handed over, from 0 to 1. It is 1 only when the remote has it.
+    Uploading(f64),
+    /// Everything is done that can be before it is sent.
+    Staged,
+    /// It waits for its turn, or is being published.
+    Publishing,
+    /// It is published.
+    Completed,
+    /// It needs a person.
+    Failed {
+        /// Why, for programs.
+        code: Code,
+        /// Why, for people.
+        message: String,
+    },
+    /// A person stopped it for now.
+    Paused,
+    /// A person left it out, or took it back.
+    Dropped,
+}
+
+/// What came after a cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Events {
+    /// All of it, oldest first; there may be more.
+    These(Vec<Event>),
+    /// Some of it is not kept any more: read a [`Snapshot`] again.
+    Resync,
+}
+
+impl Chat {
+    /// Everything of a lane that is to be shown, and the last event that is in it, at one moment.
+    pub async fn echoes(&self, lane: &Lane) -> Result<Snapshot, Error> {
+        self.snapshot(Some(lane)).await
+    }
+
+    /// What is staged and not sent.
+    pub async fn staged(&self) -> Result<Snapshot, Error> {
+        self.snapshot(None).await
+    }
+
+    async fn snapshot(&self, lane: Option<&Lane>) -> Result<Snapshot, Error> {
+        let (destination, id) = (self.inner.destination, lane.map(|lane| lane.id));
+        let read = move |tx: &Tx<'_>| {
+            let policy = id.map(|id| tx.lane(id)).transpose()?.map(|lane| (lane.order, lane.on_failure));
+            Ok((policy, tx.shown(destination, id)?, tx.last_event()?))
+        };
+        let (policy, messages, cursor) = self.inner.engine.journal.read(read).await?;
+        let blocked = blockers(&messages, policy);
+        let echoes = messages.iter().zip(blocked);
+        let echoes = echoes.map(|(message, blocked_by)| self.inner.echo(message, blocked_by)).collect();
+        Ok(Snapshot { echoes, cursor })
+    }
+
+    /// What happened after a cursor, oldest first, at most `limit`.
+    pub async fn events_since(&self, cursor: i64, limit: usize) -> Result<Events, Error> {
+        let read = move |tx: &Tx<'_>| Ok((tx.first_event()?, tx.events_since(cursor, limit)?));
+        let (first, events) = self.inner.engine.journal.read(read).await?;
+        Ok(if first > cursor + 1 { Events::Resync } else { Events::These(events) })
+    }
+
+    /// Lets echoes of finished messages go: whoever showed them has the messages from elsewhere. Their images are removed.
+    /// Returns how many were let go.
+    pub async fn release(&self, ids: Vec<ItemId>) -> Result<usize, Error> {
+        let spool = self.inner.spool.clone();
+        let released = self.inner.engine.journal.write(move |tx| {
+            let released = tx.release_echoes(&ids)?;
+            spool.sweep(tx)?;
+            Ok(released)
+        });
+        Ok(released.await?)
+    }
+}
+
+impl ChatInner {
+    fn echo(&self, message: &Message, blocked_by: Option<ItemId>) -> Echo {
+        let content = match &message.content {
+            MessageContent::Text { text, .. } => EchoContent::Text(self.at_rest.open_text(text)),
+            MessageContent::Attachment(row) => EchoContent::Attachment {
+                name: row.name.clone(),
+                mime: row.mime.clone(),
+                image: row.original.as_deref().map(Spool::relative),
+            },
+        };
+        Echo {
+            id: message.id,
+            sequence: message.sequence,
+            batch: message.batch,
+            content,
+            stage: self.stage(message),
+            blocked_by,
+        }
+    }
+
+    fn stage(&self, message: &Message) -> Stage {
+        match &message.state {
+            State::Staged => Stage::Staged,
+            State::Paused { .. } => Stage::Paused,
+            State::Blocked { reason, .. } => Stage::Failed { code: reason.code, message: reason.message.clone() },
+            State::Done => Stage::Completed,
+            State::Skipped | State::Cancelled => Stage::Dropped,
+            State::Active { phase: Phase::Publish, .. } => Stage::Publishing,
+            State::Active { .. } if message.publish != PublishState::Nothing => Stage::Publishing,
+            State::Active { waits: Waits::Transfer, .. } => Stage::Uploading(self.progress.fraction(message.id)),
+            State::Active { .. } => match &message.content {
+                MessageContent::Attachment(row) if row.payload() != Payload::Original => Stage::Uploading(0.0),
+                _ => Stage::Preparing,
+            },
+        }
+    }
+}
+
+/// For each message of a lane, in order, the blocked one that holds it up.
+fn blockers(messages: &[Message], policy: Option<(PublishOrder, OnFailure)>) -> Vec<Option<ItemId>> {
+    let Some((order, OnFailure::Wait)) = policy else { return vec![None; messages.len()] };
+    let mut blocked: Option<&Message> = None;
+    let mut found = Vec::with_capacity(messages.len());
+    for message in messages {
+        let holds_up = |other: &&Message| order == PublishOrder::Strict || other.batch == message.batch;
+        found.push(blocked.filter(holds_up).filter(|_| !message.state.is_final()).map(|other| other.id));
+        if matches!(message.state, State::Blocked { .. }) {
+            blocked = Some(message);
+        }
+    }
+    found
+}

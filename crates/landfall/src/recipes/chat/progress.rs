@@ -1,0 +1,74 @@
+//! How far transfers are. In memory alone: what counts is written when a transfer ends.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use landfall_core::ItemId;
+use tokio::sync::watch;
+
+/// How far one transfer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Transfer {
+    attempt: String,
+    sent: u64,
+    total: u64,
+}
+
+/// Transfers under way, as carriers tell of them.
+pub(crate) struct Transfers {
+    transfers: Mutex<BTreeMap<i64, Transfer>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Transfers {
+    fn default() -> Self {
+        Self { transfers: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl Transfers {
+    /// A carrier tells how far it is. Never goes back within an attempt, and a total that makes no sense is the payload's
+    /// own length.
+    pub(crate) fn saw(&self, item: ItemId, attempt: &str, sent: u64, payload: u64) {
+        let mut transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        let transfer = transfers
+            .entry(item.0)
+            .or_insert_with(|| Transfer { attempt: attempt.to_owned(), sent: 0, total: payload.max(1) });
+        if transfer.attempt != attempt {
+            *transfer = Transfer { attempt: attempt.to_owned(), sent: 0, total: payload.max(1) };
+        }
+        let sent = sent.min(transfer.total);
+        if sent > transfer.sent {
+            transfer.sent = sent;
+            drop(transfers);
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// A transfer is over.
+    pub(crate) fn ended(&self, item: ItemId) {
+        self.transfers.lock().unwrap_or_else(PoisonError::into_inner).remove(&item.0);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// From 0 to less than 1: all of it is there only when the remote says so.
+    pub(crate) fn fraction(&self, item: ItemId) -> f64 {
+        let transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(transfer) = transfers.get(&item.0) else { return 0.0 };
+        // Both are far below 2^52.
+        (transfer.sent as f64 / transfer.total as f64).min(0.999)
+    }
+
+    /// Bytes handed over and bytes in all, of everything under way.
+    pub(crate) fn sum(&self) -> (u64, u64) {
+        let transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        transfers.values().fold((0, 0), |(sent, total), each| (sent + each.sent, total + each.total))
+    }
+
+    /// Changes whenever any of them does.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
