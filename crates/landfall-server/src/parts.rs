@@ -72,6 +72,7 @@ pub(crate) async fn put(
     server.inner.signer.check_put(&part, &grant, server.inner.now_ms())?;
     let expected = expected(&part, &grant, &headers, &body)?;
     let name = part.clone();
+    server.until_writable().await?;
     let receiving = server.blocking(move |inner| Receiving::begin(inner, name, expected)).await?;
     let receiving = receive(&server, receiving, body, expected.length).await?;
     let stored = server.blocking(move |inner| receiving.finish(inner)).await?;
