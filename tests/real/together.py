@@ -216,6 +216,23 @@ def inside_the_vault(how):
     equal(said["pid"], first.pid, f"{name}: one that opens the vault names the holder")
     figure(f"{name}: named after {at - began:.1f} s, caught after {tries} tries")
     equal((second.process.poll(), third.process.poll()), (None, None), f"{name}: both wait, longer than their patience")
+
+    def beats():
+        return dict(rows(os.path.join(homes[1], "journal.db"), "SELECT pid, beat FROM worker"))
+
+    before = beats()[second.pid]
+    until(lambda: beats()[second.pid] > before, f"{name}: one that waits is seen to live", 12)
+    for more, code in ((("--budget", "3s"), 5), (("--patience", "0s"), 5)):
+        began = time.monotonic()
+        hurried = world.run("backup", other, "--to", world.vault, "--home", homes[1], *more, env={"LANDFALL_DEVICE": homes[1]})
+        equal(hurried.code, code, f"{name}: one with {' '.join(more)} ends")
+        check(time.monotonic() - began < 15, f"{name}: and soon", f"after {time.monotonic() - began:.1f} s")
+    stopping = start(other, homes[1])
+    stopping.event("vault-held", 60)
+    began = time.monotonic()
+    stopping.signal(signal.SIGINT)
+    stopping.expect(130)
+    check(time.monotonic() - began < 3, f"{name}: one that is told to stop does", f"after {time.monotonic() - began:.1f} s")
     if how == "continued":
         first.signal(signal.SIGCONT)
         first.expect(0)

@@ -39,6 +39,8 @@ pub(crate) struct Command {
     pub signals: Signals,
     /// How long an absent destination is waited for.
     pub patience: Duration,
+    /// How long the whole may take, from the start.
+    pub budget: Option<Duration>,
     /// Says that the destination is waited for.
     pub away: Notify,
     /// Whether another vault may take the place of the known one.
@@ -82,6 +84,7 @@ impl Command {
             secrets,
             signals,
             patience,
+            budget: None,
             away: Notify::new(),
             takes_new_vault: false,
             started,
@@ -92,6 +95,12 @@ impl Command {
     /// How long it has taken so far.
     pub(crate) fn took(&self) -> Duration {
         self.env.clock.monotonic().saturating_sub(self.started)
+    }
+
+    /// Whether to wait (on) for a process that holds a vault folder: it ends by somebody's hand, so that this has no limit
+    /// but the budget. Who is to wait for nothing does not.
+    pub(crate) fn waits_for_holder(&self) -> bool {
+        !self.patience.is_zero() && self.budget.is_none_or(|budget| self.took() < budget)
     }
 
     /// Where keys are kept.

@@ -12,7 +12,7 @@ use landfall::{
     Carrier, Code, Destination, Engine, Error, HttpCarrier, MasterKey, Origin, Secret, ServiceCarrier, Session, Token,
     UnlockedKeys, Vault, VaultFacts,
 };
-use landfall_server::{AccountError, OpenError, Server, ServerConfig};
+use landfall_server::{AccountError, OpenError, Server, ServerConfig, VaultError};
 use serde_json::{Map, json};
 use zeroize::Zeroizing;
 
@@ -273,7 +273,7 @@ pub(crate) async fn look(
     let server = open_folder(command, folder, Mode::Make, destination).await?;
     let token = match token_of_environment()? {
         Some(token) => token,
-        None => token_of_folder(&server, folder).await?,
+        None => token_of_folder(command, &server, folder).await?,
     };
     let carrier: Arc<dyn Carrier> = Arc::new(ServiceCarrier::new(server.router()));
     let vault = Vault::new(carrier, Origin::in_process(), token);
@@ -349,7 +349,7 @@ async fn reach(
             let server = open_folder(command, folder, mode, destination).await?;
             let token = match token {
                 Some(token) => token,
-                None => token_of_folder(&server, folder).await?,
+                None => token_of_folder(command, &server, folder).await?,
             };
             let carrier: Arc<dyn Carrier> = Arc::new(ServiceCarrier::new(server.router()));
             Ok((Vault::new(carrier, Origin::in_process(), token.clone()), token, Some(server), None))
@@ -429,15 +429,11 @@ pub(crate) fn has_vault(folder: &Path) -> bool {
 
 async fn open_server(command: &Command, config: ServerConfig) -> Result<Server, Failed> {
     let folder = config.vault.clone();
-    let mut told = false;
+    let mut told = None;
     let opened = loop {
         match Server::open(config.clone(), command.env.clone()).await {
-            Err(error @ OpenError::Busy { holder, .. }) => {
-                if !std::mem::replace(&mut told, true) {
-                    command.out.note(&format!("waiting: {error}"));
-                    command.out.event("vault-held", fields(json!({ "pid": holder })));
-                    command.away.notify_one();
-                }
+            Err(error @ OpenError::Busy { holder, .. }) if command.waits_for_holder() => {
+                say_held(command, &mut told, holder, &error.to_string());
             }
             other => break other,
         }
@@ -456,6 +452,7 @@ async fn open_server(command: &Command, config: ServerConfig) -> Result<Server, 
             }
             OpenError::ReadOnly { .. } => ("vault-read-only", "make the folder writable for this user"),
             OpenError::DiskFull { .. } => ("vault-full", "free space on the vault's disk, then run the command again"),
+            OpenError::Busy { .. } => ("vault-held", Code::VaultHeld.advice()),
             OpenError::InUse { .. } => (
                 "vault-busy",
                 "run the command again when nothing is written to the vault, or where it can be written to",
@@ -466,16 +463,48 @@ async fn open_server(command: &Command, config: ServerConfig) -> Result<Server, 
     })
 }
 
+/// Says once of each process that it is waited for. It has no end by itself: nobody is spared it.
+fn say_held(command: &Command, told: &mut Option<Option<u32>>, holder: Option<u32>, why: &str) {
+    if *told != Some(holder) {
+        *told = Some(holder);
+        command.out.say(&format!("waiting: {why}"));
+        command.out.event("vault-held", fields(json!({ "pid": holder })));
+        command.away.notify_one();
+    }
+}
+
+/// Asks an open vault folder again while another process stands still in the middle of a write to it.
+///
+/// # Errors
+/// Whatever else the vault says; the same once the budget is spent.
+pub(crate) async fn while_held<T, F: Future<Output = Result<T, AccountError>>>(
+    command: &Command,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, AccountError> {
+    let mut told = None;
+    loop {
+        match ask().await {
+            Err(AccountError::Vault(VaultError::Held { message, holder })) if command.waits_for_holder() => {
+                say_held(command, &mut told, holder, &message);
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Opening the folder is the authority: its own account is used, or its only one.
-async fn token_of_folder(server: &Server, folder: &Path) -> Result<Token, Failed> {
-    let given = match server.embedded_token(None).await {
-        Err(AccountError::Several(_)) => server.embedded_token(Some("owner")).await,
+async fn token_of_folder(command: &Command, server: &Server, folder: &Path) -> Result<Token, Failed> {
+    let given = match while_held(command, || server.embedded_token(None)).await {
+        Err(AccountError::Several(_)) => while_held(command, || server.embedded_token(Some("owner"))).await,
         other => other,
     };
     let what = || format!("cannot use the vault at `{}`", folder.display());
     let given = given.map_err(|error| match error {
         AccountError::NotFound(_) => Failed::new("unauthorized", what(), "it has several accounts")
             .hint("set LANDFALL_TOKEN to the token of one"),
+        AccountError::Vault(VaultError::Held { message, .. }) => {
+            Failed::new("vault-held", what(), message).hint(Code::VaultHeld.advice())
+        }
         other => Failed::new("internal", what(), causes(&other)),
     })?;
     Token::new(given.as_str()).map_err(|error| Failed::new("internal", what(), error.to_string()))
@@ -536,12 +565,20 @@ pub(crate) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
         match ask().await {
             Err(Error::Destination(failure)) if is_passing(failure.code) => {
                 let spent = command.env.clock.monotonic().saturating_sub(start);
-                if spent + pause > command.patience && failure.code != Code::VaultHeld {
+                let is_over = match failure.code {
+                    Code::VaultHeld => !command.waits_for_holder(),
+                    _ => spent + pause > command.patience,
+                };
+                if is_over {
                     return Err(Error::Destination(failure));
                 }
                 if !told {
                     told = true;
-                    command.out.note(&format!("waiting for the destination: {failure}"));
+                    let waiting = format!("waiting for the destination: {failure}");
+                    match failure.code {
+                        Code::VaultHeld => command.out.say(&waiting),
+                        _ => command.out.note(&waiting),
+                    }
                     command.away.notify_one();
                 }
                 tokio::time::sleep(pause).await;

@@ -44,7 +44,7 @@ impl Exit {
         match code {
             "locked" | "wrong-password" | "wrong-recovery-key" | "no-keys" | "unauthorized" => Self::Credentials,
             "offline" | "throttled" | "vault-full" | "home-full" | "server-error" | "answer-lost" | "stalled"
-            | "vault-busy" | "vault-missing" => Self::Queued,
+            | "vault-busy" | "vault-held" | "vault-missing" => Self::Queued,
             "invalid" | "not-found" | "no-such-item" | "no-such-content" | "no-such-vault" | "another-vault" => {
                 Self::Usage
             }

@@ -99,10 +99,11 @@ fn refused(error: &clap::Error) -> ExitCode {
             }
         };
     }
-    if std::env::args_os().any(|argument| argument == "--json") {
+    if std::env::args_os().any(|argument| argument == "--json" || argument == "--json-lines") {
         let message = error.to_string();
-        let said: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:")).collect();
-        let message = said.join(" ");
+        let is_advice = |line: &str| line.starts_with("Usage:") || line.starts_with("For more information");
+        let said = message.lines().map(str::trim).take_while(|line| !is_advice(line)).filter(|line| !line.is_empty());
+        let message = said.collect::<Vec<_>>().join(" ");
         let message = message.trim().trim_start_matches("error: ");
         let out =
             serde_json::json!({ "v": 1, "error": { "code": "usage", "message": message, "hint": "landfall --help" } });

@@ -25,22 +25,28 @@ impl Holder {
     pub fn is_this_process(&self) {
         let file = self.open(OpenOptions::new().create(true).truncate(false).write(true));
         if let Ok(mut file) = file {
+            let pid = std::process::id();
+            let mark = platform::process_mark(pid).unwrap_or(0);
             // Always of the same length, so that one note replaces another.
-            let _ = file.write_all(format!("{:<LENGTH$}\n", std::process::id()).as_bytes());
+            let _ = file.write_all(format!("{pid:<10} {mark:<20}\n").as_bytes());
         }
     }
 
-    /// The number of the process that began to write last, if it is known.
+    /// The number of the process that began to write last, if it is known, lives, and is another than this one.
     pub fn pid(&self) -> Option<u32> {
         let mut text = String::new();
-        self.open(OpenOptions::new().read(true)).ok()?.take(2 * LENGTH as u64).read_to_string(&mut text).ok()?;
-        text.trim().parse().ok()
+        self.open(OpenOptions::new().read(true)).ok()?.take(LENGTH).read_to_string(&mut text).ok()?;
+        let (pid, mark) = text.trim().split_once(' ')?;
+        let pid = pid.parse().ok().filter(|pid| *pid != std::process::id())?;
+        (platform::process_mark(pid)? == mark.trim().parse().ok()?).then_some(pid)
     }
 
-    /// Opens the note if it is an ordinary file. A folder may come from somebody else: a link in it must not lead us to
-    /// write into a file elsewhere, and a pipe must not keep us.
+    /// Opens the note if it is one of ours by its looks. A folder may come from somebody else: a link in it must not lead
+    /// us to write into another file, and a pipe must not keep us.
     fn open(&self, options: &mut OpenOptions) -> io::Result<fs::File> {
-        let is_plain = |metadata: fs::Metadata| metadata.is_file();
+        let is_plain = |metadata: fs::Metadata| {
+            metadata.is_file() && metadata.len() <= LENGTH && platform::has_one_name(&metadata)
+        };
         if !fs::symlink_metadata(&self.note).map_or_else(|error| error.kind() == io::ErrorKind::NotFound, is_plain) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -50,22 +56,35 @@ impl Holder {
     }
 }
 
-/// Digits of the longest process number.
-const LENGTH: usize = 10;
+/// Of a note, in bytes.
+const LENGTH: u64 = 32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     #[test]
-    fn the_last_to_write_is_known() {
+    fn another_that_lives_is_named_and_no_other_that_has_its_number_later() {
         let folder = tempfile::tempdir().unwrap();
-        let holder = Holder::beside(&folder.path().join("rows.db"));
+        let (note, holder) = (folder.path().join("rows.writer"), Holder::beside(&folder.path().join("rows.db")));
         assert_eq!(holder.pid(), None);
         holder.is_this_process();
         holder.is_this_process();
-        assert_eq!(holder.pid(), Some(std::process::id()));
-        assert_eq!(fs::read(folder.path().join("rows.writer")).unwrap().len(), LENGTH + 1);
+        assert_eq!(fs::read(&note).unwrap().len() as u64, LENGTH);
+        assert_eq!(holder.pid(), None, "nobody waits for itself");
+        let mut other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let mark = platform::process_mark(other.id()).unwrap();
+        fs::write(&note, format!("{:<10} {:<20}\n", other.id(), mark)).unwrap();
+        assert_eq!(holder.pid(), Some(other.id()));
+        if mark > 0 {
+            fs::write(&note, format!("{:<10} {:<20}\n", other.id(), mark + 1)).unwrap();
+            assert_eq!(holder.pid(), None);
+        }
+        other.kill().unwrap();
+        other.wait().unwrap();
+        fs::write(&note, format!("{:<10} {:<20}\n", other.id(), mark)).unwrap();
+        assert_eq!(holder.pid(), None);
     }
 
     #[cfg(unix)]
@@ -78,6 +97,10 @@ mod tests {
         let holder = Holder::beside(&folder.path().join("rows.db"));
         holder.is_this_process();
         assert_eq!(holder.pid(), None);
+        assert_eq!(fs::read_to_string(&other).unwrap(), "4711");
+        fs::remove_file(&note).unwrap();
+        fs::hard_link(&other, &note).unwrap();
+        holder.is_this_process();
         assert_eq!(fs::read_to_string(&other).unwrap(), "4711");
         fs::remove_file(&note).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(&note).status().unwrap().success());

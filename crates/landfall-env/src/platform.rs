@@ -76,6 +76,27 @@ mod imp {
         options.custom_flags(flags.bits().cast_signed());
     }
 
+    /// Tells a living process from another that has its number later; `None` if there is none of that number.
+    pub(crate) fn process_mark(pid: u32) -> Option<u64> {
+        let number = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
+        match rustix::process::test_kill_process(number) {
+            Ok(()) | Err(rustix::io::Errno::PERM) => {}
+            Err(_) => return None,
+        }
+        if !cfg!(any(target_os = "linux", target_os = "android")) {
+            return Some(0);
+        }
+        // The 22nd field: when it began. The 2nd, its name, may have spaces and parentheses itself (proc(5)).
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, after_name) = status.rsplit_once(')')?;
+        after_name.split_whitespace().nth(19)?.parse().ok()
+    }
+
+    /// Whether it has no other name.
+    pub(crate) fn has_one_name(metadata: &fs::Metadata) -> bool {
+        metadata.nlink() == 1
+    }
+
     pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
@@ -111,6 +132,14 @@ mod imp {
     /// Nothing to ask for: whoever opens looks at the name first.
     pub(crate) fn itself(_: &mut fs::OpenOptions) {}
 
+    pub(crate) fn process_mark(_: u32) -> Option<u64> {
+        Some(0)
+    }
+
+    pub(crate) fn has_one_name(_: &fs::Metadata) -> bool {
+        true
+    }
+
     pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
         fs::create_dir_all(path)
     }
@@ -131,4 +160,7 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{create_dir_all, identity, itself, leads_nowhere, only_owner, read_at, sync_dir, write_all_at};
+pub(crate) use imp::{
+    create_dir_all, has_one_name, identity, itself, leads_nowhere, only_owner, process_mark, read_at, sync_dir,
+    write_all_at,
+};

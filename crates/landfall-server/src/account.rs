@@ -113,11 +113,10 @@ impl Server {
     /// # Errors
     /// [`AccountError::Several`] if `name` is `None` and the vault has several accounts.
     pub async fn embedded_token(&self, name: Option<&str>) -> Result<Token, AccountError> {
-        let accounts = if self.inner.config.read_only {
-            self.read(|transaction, _| Ok(list(transaction)?)).await?
-        } else {
-            self.write(|transaction, inner| first_account(transaction, inner.now_ms())).await?
-        };
+        let mut accounts = self.read(|transaction, _| Ok(list(transaction)?)).await?;
+        if accounts.is_empty() && !self.inner.config.read_only {
+            accounts = self.write(|transaction, inner| first_account(transaction, inner.now_ms())).await?;
+        }
         let account = match name {
             Some(name) => accounts
                 .iter()

@@ -61,6 +61,7 @@ pub(crate) async fn put(
     let size = length(&grant, &headers, &body, server.inner.config.object_bytes_max)?;
     let sums = Sums::new(&headers)?;
     let name = key.clone();
+    server.until_writable().await?;
     let arrival = server.blocking(move |inner| begin(inner, &name, sums)).await?;
     let arrived = arrival.receive(&server, body, size).await?;
     let content_type = content_type.to_owned();

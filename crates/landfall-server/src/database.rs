@@ -7,7 +7,10 @@
 use std::{
     ops::Deref,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,8 +31,11 @@ pub(crate) struct Database {
     connection: Mutex<Connection>,
     /// Where others may look, if there is such a place.
     holder: Option<Holder>,
+    /// Another process was found in the middle of a write that lasts: nobody waits for it on a thread.
+    is_held: AtomicBool,
     /// Last, so that the connection is closed before the files are removed.
     _copy: Option<DatabaseCopy>,
+    busy_wait: Duration,
 }
 
 /// Why a database could not be brought to the present schema.
@@ -78,7 +84,13 @@ impl Database {
         connection.set_prepared_statement_cache_capacity(64);
         // Otherwise a statement with ORDER BY is prepared anew for every value that is bound to it.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        Ok(Self { connection: Mutex::new(connection), holder: None, _copy: copy })
+        Ok(Self {
+            connection: Mutex::new(connection),
+            holder: None,
+            is_held: AtomicBool::new(false),
+            _copy: copy,
+            busy_wait,
+        })
     }
 
     /// Brings the database to [`SCHEMA`]. `new` fills a database that has just been made, `always` runs in the same
@@ -132,8 +144,30 @@ impl Database {
         self.holder.as_ref().and_then(Holder::pid)
     }
 
+    /// Whether another process was found in the middle of a write that lasts.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether a write could begin now.
+    pub(crate) fn can_write(&self) -> Result<bool, Refusal> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.begin_write(&connection) {
+            Ok(_) => Ok(true),
+            Err(error) if is_busy(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for others on this thread, but not for one that is known to stand still: threads are few.
     fn begin_write<'c>(&self, connection: &'c Connection) -> rusqlite::Result<Transaction<'c>> {
-        let transaction = Transaction::begin(connection, "BEGIN IMMEDIATE")?;
+        let patience = if self.is_held() { Duration::ZERO } else { self.busy_wait };
+        connection.busy_timeout(patience)?;
+        let begun = Transaction::begin(connection, "BEGIN IMMEDIATE");
+        let restored = connection.busy_timeout(self.busy_wait);
+        self.is_held.store(begun.as_ref().is_err_and(is_busy), Ordering::Relaxed);
+        let transaction = begun?;
+        restored?;
         if let Some(holder) = &self.holder {
             holder.is_this_process();
         }
@@ -192,6 +226,11 @@ impl Drop for Transaction<'_> {
 
 fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode as Code;
+    matches!(error.sqlite_error_code(), Some(Code::DatabaseBusy | Code::DatabaseLocked))
 }
 
 fn user_version(connection: &Connection) -> rusqlite::Result<u32> {

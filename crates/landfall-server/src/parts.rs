@@ -65,6 +65,7 @@ pub(crate) async fn put(
     server.inner.signer.check_put(&part, &grant, server.inner.now_ms())?;
     let expected = expected(&part, &grant, &headers, &body)?;
     let name = part.clone();
+    server.until_writable().await?;
     let arrival = server.blocking(move |inner| begin(inner, &name, expected)).await?;
     let arrived = arrival.receive(&server, body, expected.length).await?;
     let stored = server.blocking(move |inner| finish(inner, &part, expected, arrived)).await?;

@@ -15,13 +15,15 @@ pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
     pub(crate) detail: Cow<'static, str>,
     pub(crate) winner: Option<Box<FileRecord>>,
+    /// Which process is in the way, with [`ErrorCode::VaultHeld`].
+    pub(crate) holder: Option<u32>,
     /// What went wrong on our side. For the log, never for the client.
     pub(crate) source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), winner: None, source: None }
+        Self { status, code, detail: detail.into(), winner: None, holder: None, source: None }
     }
 
     pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -56,7 +58,7 @@ impl Refusal {
     pub(crate) fn held(by: Option<u32>) -> Self {
         let who = by.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
         let detail = format!("{who} is writing to the vault and does not go on; continue it or end it");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::VaultHeld, detail)
+        Self { holder: by, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::VaultHeld, detail) }
     }
 
     pub(crate) fn storage_full() -> Self {

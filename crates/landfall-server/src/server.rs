@@ -142,9 +142,17 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {
-    /// Another process writes to the vault. Try again.
+    /// The vault cannot be used now. Try again.
     #[error("{0}")]
     Unavailable(String),
+    /// Another process stands still in the middle of a write to the vault: this ends when it goes on, or when it is ended.
+    #[error("{message}")]
+    Held {
+        /// What a person should know.
+        message: String,
+        /// Its process number, if known.
+        holder: Option<u32>,
+    },
     /// The disk is full. Free space; nothing is lost.
     #[error("the vault's disk is full: free space there")]
     StorageFull,
@@ -163,7 +171,7 @@ impl Server {
     /// Each variant of [`OpenError`] says what to do. Nothing in the folder is set aside or repaired.
     pub async fn open(config: ServerConfig, env: Env) -> Result<Self, OpenError> {
         let patience = config.busy_wait_max;
-        let start = env.clock.monotonic();
+        let (start, mut pause) = (env.clock.monotonic(), Duration::from_millis(20));
         loop {
             let blocking = env.blocking;
             let (config, env) = (config.clone(), env.clone());
@@ -174,7 +182,8 @@ impl Server {
                 Err(OpenError::Busy { .. } | OpenError::InUse { .. })
                     if clock.monotonic().saturating_sub(start) < patience =>
                 {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(500));
                 }
                 Err(error) => return Err(error),
                 Ok(inner) => return Ok(Self { inner: Arc::new(inner) }),
@@ -192,8 +201,35 @@ impl Server {
         &self,
         work: impl FnOnce(&Transaction<'_>, &Inner) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
+        self.until_writable().await?;
         let inner = Arc::clone(&self.inner);
         self.inner.env.blocking.run(move || inner.write(|transaction| work(transaction, &inner))).await
+    }
+
+    /// While another process stands still in the middle of a write, waits for it without keeping a thread, for as long as
+    /// a request may.
+    ///
+    /// # Errors
+    /// [`Refusal::held`] if it does not go on.
+    pub(crate) async fn until_writable(&self) -> Result<(), Refusal> {
+        const PAUSE_MAX: Duration = Duration::from_millis(500);
+        if !self.inner.database.is_held() {
+            return Ok(());
+        }
+        let (clock, patience) = (&self.inner.env.clock, self.inner.config.busy_wait_max);
+        let (start, mut pause) = (clock.monotonic(), Duration::from_millis(20));
+        loop {
+            let inner = Arc::clone(&self.inner);
+            let can_write = self.inner.env.blocking.run(move || inner.database.can_write()).await?;
+            if can_write {
+                return Ok(());
+            }
+            if clock.monotonic().saturating_sub(start) + pause > patience {
+                return Err(Refusal::held(self.inner.database.held_by()));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
     }
 
     /// Reads one consistent state, off the event loop.
@@ -247,11 +283,15 @@ impl From<Refusal> for VaultError {
         use landfall_protocol::ErrorCode;
         match refusal.code {
             ErrorCode::StorageFull => Self::StorageFull,
-            ErrorCode::Unavailable | ErrorCode::VaultHeld => Self::Unavailable(refusal.detail.into_owned()),
+            ErrorCode::Unavailable => Self::Unavailable(refusal.detail.into_owned()),
+            ErrorCode::VaultHeld => Self::Held { message: refusal.detail.into_owned(), holder: refusal.holder },
             _ => Self::Failed(refusal.source.unwrap_or_else(|| refusal.detail.into())),
         }
     }
 }
+
+/// How long a thread waits for another process that is writing. Writes are short: one that takes longer has stopped.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
 
 fn open_now(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
     if config.read_only {
@@ -261,7 +301,7 @@ fn open_now(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
     let failed = |error: io::Error| open_io(&path, error);
     let refused = |refusal: Refusal| match VaultError::from(refusal) {
         VaultError::StorageFull => OpenError::DiskFull { path: path.clone() },
-        VaultError::Unavailable(_) => busy(&path),
+        VaultError::Unavailable(_) | VaultError::Held { .. } => busy(&path),
         VaultError::Failed(source) => match source.downcast::<rusqlite::Error>() {
             Ok(error) => open_sqlite(&path, *error),
             Err(other) => open_io(&path, io::Error::other(other)),
@@ -273,8 +313,9 @@ fn open_now(config: ServerConfig, env: Env) -> Result<Inner, OpenError> {
     }
     make_folders(&folder, &env).map_err(failed)?;
     let instance = Instance::start(&folder, &env).map_err(failed)?;
-    let database = Database::open(&folder.database(), config.sqlite_vfs.as_deref(), config.busy_wait_max)
-        .map_err(|error| open_sqlite(&path, error))?;
+    let database =
+        Database::open(&folder.database(), config.sqlite_vfs.as_deref(), BUSY_WAIT.min(config.busy_wait_max))
+            .map_err(|error| open_sqlite(&path, error))?;
     let key = prepare(&database, &folder, &env, &instance).map_err(|error| match error {
         Unprepared::Newer(found) => OpenError::NewerSchema { found, known: SCHEMA },
         Unprepared::Sqlite(error) => open_sqlite(&path, error),

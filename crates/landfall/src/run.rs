@@ -28,7 +28,7 @@ pub struct RunOptions {
     /// Stop claiming after this long, and checkpoint.
     pub budget: Option<Duration>,
     /// End when the vault has been out of reach for this long without a break. `None`: wait for ever. A vault in this
-    /// process that another one holds ([`Code::VaultHeld`]) is not out of reach.
+    /// process that another one holds ([`Code::VaultHeld`]) is waited for without an end, unless this is zero.
     pub patience: Option<Duration>,
     /// Says when to stop.
     pub stop: Stop,
@@ -392,7 +392,7 @@ impl Keeper<'_> {
         self.was_away = away.is_some();
         let (away, failure) = away?;
         let patience = self.options.patience?;
-        if failure.code == Code::VaultHeld {
+        if failure.code == Code::VaultHeld && !patience.is_zero() {
             // It is there. Someone here has been told whom to continue or to end.
             return None;
         }

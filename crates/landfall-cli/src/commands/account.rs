@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     arguments::Account,
     command::Command,
-    destination::{Mode, open_to_serve},
+    destination::{Mode, open_to_serve, while_held},
     exit::Exit,
     failed::{Failed, causes},
     output::fields,
@@ -18,7 +18,8 @@ use crate::{
 pub(crate) async fn account(command: &Command, vault: Option<PathBuf>, what: Account) -> Result<Exit, Failed> {
     let folder = vault.unwrap_or_else(|| command.home.default_vault.clone());
     let mode = if matches!(what, Account::Add { .. }) { Mode::Make } else { Mode::Find };
-    let (server, is_new) = open_to_serve(command, ServerConfig::new(folder), mode).await?;
+    let opening = open_to_serve(command, ServerConfig::new(folder), mode);
+    let (server, is_new) = command.signals.unless_stopped(opening).await?;
     let cannot = |what: &str, error: &AccountError| {
         let code = if matches!(error, AccountError::Vault(_)) { "internal" } else { "invalid" };
         let failed = Failed::new(code, what, causes(error));
@@ -31,7 +32,11 @@ pub(crate) async fn account(command: &Command, vault: Option<PathBuf>, what: Acc
     };
     match what {
         Account::Add { name } => {
-            let made = server.account_add(&name).await.map_err(|error| cannot("cannot make the account", &error))?;
+            let adding = while_held(command, || server.account_add(&name));
+            let made = command
+                .signals
+                .unless_stopped(async { adding.await.map_err(|error| cannot("cannot make the account", &error)) });
+            let made = made.await?;
             let token = made.token.as_str();
             // Alone, so that stdout may go straight to the file that `login` reads.
             command.out.line(token);
@@ -43,8 +48,11 @@ pub(crate) async fn account(command: &Command, vault: Option<PathBuf>, what: Acc
             ));
         }
         Account::Rm { name, delete_contents } => {
-            let removed = server.account_remove(&name, delete_contents).await;
-            let contents = removed.map_err(|error| cannot("cannot remove the account", &error))?;
+            let removing = while_held(command, || server.account_remove(&name, delete_contents));
+            let removed = command
+                .signals
+                .unless_stopped(async { removing.await.map_err(|error| cannot("cannot remove the account", &error)) });
+            let contents = removed.await?;
             command.out.document(fields(json!({ "removed": name, "contents": contents })));
             let contents = crate::human::count(contents, "content");
             command.out.note(&format!("removed the account `{}` and {contents}", crate::human::text(&name)));

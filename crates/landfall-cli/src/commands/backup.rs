@@ -37,6 +37,7 @@ pub(crate) async fn backup(mut command: Command, arguments: Backup) -> Result<Ex
         command.patience = patience;
     }
     command.takes_new_vault = arguments.new_vault;
+    command.budget = arguments.limits.budget;
     let place = place_of(&command, arguments.to.to.as_deref())?;
     let plan = Plan {
         roots: roots(&arguments.paths, &command.env)?,
@@ -126,7 +127,7 @@ async fn once(command: &Command, plan: &Plan) -> Result<Exit, Failed> {
                     report = work().await?;
                 }
             }
-            if let Some(server) = &opened.server {
+            if let (Some(server), RunEnd::Drained) = (&opened.server, &report.end) {
                 // Uploads of long ago, from other homes, that nobody will finish. The next time will do as well.
                 let _ = server.maintain().await;
             }

@@ -47,7 +47,7 @@ pub(super) async fn or_wait<T, F: Future<Output = Result<T, Failed>>>(
                 Some(waiting) => waiting,
                 None => Box::pin(take(command, engine, plan, destination)).await?,
             };
-            Err(waiting.explain(command, failed))
+            Err(waiting.explain(failed))
         }
         other => other,
     }
@@ -72,7 +72,6 @@ fn is_away(failed: &Failed) -> bool {
 /// What was taken in charge for a vault that is out of reach.
 struct Waiting {
     files: u64,
-    problems: Vec<Problem>,
 }
 
 async fn take(command: &Command, engine: &Engine, plan: &Plan, destination: &Destination) -> Result<Waiting, Failed> {
@@ -82,13 +81,14 @@ async fn take(command: &Command, engine: &Engine, plan: &Plan, destination: &Des
     let active = engine.items(Some("active".to_owned()), usize::MAX >> 1).await.during("cannot read the journal")?;
     let files = active.iter().filter(|item| item.destination == destination.location).count() as u64;
     command.out.note(&format!("{} taken in charge, waiting for the vault", human::count(files, "file")));
-    Ok(Waiting { files, problems: found.problems.iter().map(problem).collect() })
+    let problems: Vec<Problem> = found.problems.iter().map(problem).collect();
+    work::say_problems(command, &problems);
+    Ok(Waiting { files })
 }
 
 impl Waiting {
     /// The same failure, saying what waits.
-    fn explain(self, command: &Command, failed: Failed) -> Failed {
-        work::say_problems(command, &self.problems);
+    fn explain(self, failed: Failed) -> Failed {
         let verb = if self.files == 1 { "waits" } else { "wait" };
         let why = format!("{}; {} {verb} for it", failed.why, human::count(self.files, "file"));
         let hint = failed.hint.map_or_else(String::new, |hint| format!("{hint}; "));

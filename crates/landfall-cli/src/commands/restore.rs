@@ -26,6 +26,7 @@ pub(crate) async fn restore(command: &Command, arguments: Restore) -> Result<Exi
         return Err(Failed::usage(what, "it is no folder").hint("name a folder; it is made if it is missing"));
     }
     refuse_ourselves(command, &arguments)?;
+    let was_there = folder.exists();
     let reading = read(command, &arguments.from, Mode::Read).await?;
     let out = Arc::clone(&command.out);
     let target = RestoreTarget {
@@ -43,6 +44,10 @@ pub(crate) async fn restore(command: &Command, arguments: Restore) -> Result<Exi
     command.out.note(&format!("restoring from {} to `{}`", reading.place, arguments.folder.display()));
     let report = restore_all(&reading.engine, &reading.session, &target, &options).await;
     let report = report.during(&format!("cannot restore to `{}`", arguments.folder.display()))?;
+    if report.restored + report.unchanged == 0 && !was_there {
+        // Only if nothing is in it.
+        let _ = std::fs::remove_dir(&arguments.folder);
+    }
     if is_chosen && report.restored + report.unchanged == 0 && report.problems.is_empty() {
         let what = format!("cannot restore to `{}`", arguments.folder.display());
         return Err(

@@ -23,6 +23,7 @@ pub(crate) async fn run(mut command: Command, arguments: Run) -> Result<Exit, Fa
     if let Some(patience) = arguments.limits.patience {
         command.patience = patience;
     }
+    command.budget = arguments.limits.budget;
     if arguments.once {
         command.patience = Duration::ZERO;
     }

@@ -24,7 +24,8 @@ pub(crate) async fn serve(
     let folder = vault.unwrap_or_else(|| command.home.default_vault.clone());
     let mut config = ServerConfig::new(&folder);
     config.grant_ttl = grant_ttl.unwrap_or(config.grant_ttl);
-    let (server, is_new) = open_to_serve(command, config, Mode::Make).await?;
+    let opening = open_to_serve(command, config, Mode::Make);
+    let (server, is_new) = command.signals.unless_stopped(opening).await?;
     let cannot = |error: std::io::Error| {
         Failed::new("bad-config", format!("cannot listen on {listen}"), error.to_string())
             .hint("choose another address with `--listen ADDR`; port 0 takes a free one")

@@ -213,7 +213,7 @@ async fn more_requests_than_allowed_are_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_request_that_another_process_keeps_waiting_names_it() {
+async fn a_request_that_another_process_keeps_waiting_is_told_so() {
     let world = World::new();
     let server = world.open_with(|config| config.busy_wait_max = Duration::from_millis(20)).await;
     let client = Client::embedded(&server).await;
@@ -222,12 +222,12 @@ async fn a_request_that_another_process_keeps_waiting_names_it() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let answer = client.post(route::UPLOADS, &new_upload(&"b".repeat(32), b"abcd", 2)).await;
     let problem = answer.refused(503, ErrorCode::VaultHeld);
-    // It was the last that noted itself.
-    assert!(problem.detail.contains(&format!("process {} is writing", std::process::id())), "{}", problem.detail);
+    // The last that noted itself is this one, which cannot be meant.
+    assert!(problem.detail.starts_with("another process is writing"), "{}", problem.detail);
     client.put(&grant, &b"ab"[..]).await.refused_xml(503, "VaultHeld");
     let config = ServerConfig { busy_wait_max: Duration::from_millis(20), ..ServerConfig::new(world.vault()) };
     let refused = Server::open(config, Env::real()).await.unwrap_err();
-    assert!(matches!(refused, OpenError::Busy { holder: Some(_), .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Busy { holder: None, .. }), "{refused}");
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(client.put(&grant, &b"ab"[..]).await.status, StatusCode::OK);
 }
