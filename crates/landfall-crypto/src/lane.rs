@@ -58,7 +58,9 @@ mod tests {
         let key = LaneKey::from_bytes([1; 32]);
         let body = seal_message(&key, "a", b"hello");
         assert_eq!(seal_message(&key, "a", b"hello"), body);
-        for other in [seal_message(&key, "b", b"hello"), seal_message(&key, "a", b"hellO"), seal_message(&key, "ah", b"ello")] {
+        for other in
+            [seal_message(&key, "b", b"hello"), seal_message(&key, "a", b"hellO"), seal_message(&key, "ah", b"ello")]
+        {
             assert_ne!(other[1..25], body[1..25]);
         }
         assert_eq!(open_message(&key, &body).unwrap()[..], b"hello"[..]);

@@ -58,8 +58,8 @@ pub use self::{
     digest::{Digest, DigestState, NotADigest},
     kdf::{content_tag, derive_subkey, login_key, name_tag},
     key::{
-        CollectionKey, FileKey, HostKey, JournalKey, KeyEncryptionKey, LaneKey, MasterKey, RecoveryKey, SecretKey, TagKey, WrappedKey,
-        WrappingKey, unwrap_key, wrap_key,
+        CollectionKey, FileKey, HostKey, JournalKey, KeyEncryptionKey, LaneKey, MasterKey, RecoveryKey, SecretKey,
+        TagKey, WrappedKey, WrappingKey, unwrap_key, wrap_key,
     },
     lane::{lane_id, open_message, seal_message},
     password::{PasswordError, PasswordParams, derive_kek},

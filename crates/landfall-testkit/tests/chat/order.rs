@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http_body_util::BodyExt as _;
 use landfall::recipes::chat::{ChatRun, EchoContent, Part, Published, Stage};
 use landfall_core::{OnFailure, PublishOrder};
 use landfall_crypto::xmtp::{AttachmentOpener, Content, PAYLOAD_LEN_MAX};
-use http_body_util::BodyExt as _;
 
 use crate::world::{Made, Scripted, World, file, text};
 
@@ -47,7 +47,9 @@ async fn what_arrives_is_the_photo_and_can_be_shown_at_the_sender_all_the_time()
     let path = world.photo("a.jpg");
     let photo = device.stage(&path).await;
     let image = async || match &device.echoes().await[0].content {
-        EchoContent::Attachment { image: Some(image), .. } => world.disk.read(std::path::Path::new("/home").join(image)),
+        EchoContent::Attachment { image: Some(image), .. } => {
+            world.disk.read(std::path::Path::new("/home").join(image))
+        }
         other => panic!("{other:?}"),
     };
     device.send(vec![Part::Staged(photo)]).await;

@@ -16,15 +16,15 @@ use http::{Method, Request, Response};
 use landfall::{
     Carrier, Engine, Env, ItemId, Origin, ServiceCarrier, Settings, Token, Vault,
     recipes::chat::{
-        Arrived, Chat, ChatHost, ChatRun, ChatServer, ChatSettings, Echo, LanePublisher, Moves, NewFile, Part, Publication,
-        Published, Publisher, Stage, Transfer, Treatment,
+        Arrived, Chat, ChatHost, ChatRun, ChatServer, ChatSettings, Echo, LanePublisher, Moves, NewFile, Part,
+        Publication, Published, Publisher, Stage, Transfer, Treatment,
     },
 };
 use landfall_crypto::{HostKey, LaneKey, xmtp::Content};
 use landfall_env::{Blocking, Steps};
 use landfall_server::{Server, ServerConfig};
 use landfall_store::Lane;
-use landfall_testkit::{ProcessId, SeededRandom, Seed, SimClock, SimDisk, SimVfs};
+use landfall_testkit::{ProcessId, Seed, SeededRandom, SimClock, SimDisk, SimVfs};
 use landfall_transport::{Body, Loss};
 
 /// A server, and a disk with the homes of devices.
@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) disk: Arc<SimDisk>,
     clock: Arc<SimClock>,
     random: SeededRandom,
-    server: Server,
+    _server: Server,
     token: Token,
     pub(crate) wire: Arc<Wire>,
 }
@@ -87,8 +87,12 @@ impl World {
         // It lives as long as the test.
         std::mem::forget(vfs);
         let token = Token::new(server.embedded_token(None).await.unwrap().as_str()).unwrap();
-        let wire = Arc::new(Wire { service: Arc::new(ServiceCarrier::new(server.router())), puts: AtomicUsize::new(0), pace: Mutex::default() });
-        Self { disk, clock, random, server, token, wire }
+        let wire = Arc::new(Wire {
+            service: Arc::new(ServiceCarrier::new(server.router())),
+            puts: AtomicUsize::new(0),
+            pace: Mutex::default(),
+        });
+        Self { disk, clock, random, _server: server, token, wire }
     }
 
     /// Starts a process over a home.
@@ -118,7 +122,16 @@ impl World {
         };
         let chat = Chat::open(&engine, "chat:default", ChatSettings::default(), host).await.unwrap();
         let lane = chat.lane("family").await.unwrap();
-        Device { chat, lane, server, engine, disk: Arc::clone(&self.disk), wire: Arc::clone(&self.wire), process, _vfs: vfs }
+        Device {
+            chat,
+            lane,
+            server,
+            engine,
+            disk: Arc::clone(&self.disk),
+            wire: Arc::clone(&self.wire),
+            process,
+            _vfs: vfs,
+        }
     }
 
     /// Puts a photo on the disk and says where it is.
@@ -262,7 +275,10 @@ impl Scripted {
     pub(crate) fn said(&self) -> Vec<(String, String)> {
         let asked = self.asked.lock().unwrap();
         let said = |publication: &Publication| {
-            (publication.idempotency_key.clone(), short(Content::decode_on_loopback(&publication.content).ok().as_ref()))
+            (
+                publication.idempotency_key.clone(),
+                short(Content::decode_on_loopback(&publication.content).ok().as_ref()),
+            )
         };
         asked.iter().map(said).collect()
     }

@@ -115,10 +115,8 @@ impl Chat {
                 }
                 Part::Text(text) => {
                     let env = &inner.engine.env;
-                    let text = NewText {
-                        text: inner.at_rest.seal_text(env, &text),
-                        idempotency_key: env.random.name(),
-                    };
+                    let text =
+                        NewText { text: inner.at_rest.seal_text(env, &text), idempotency_key: env.random.name() };
                     Outgoing::Text(text, last_attachment)
                 }
             });

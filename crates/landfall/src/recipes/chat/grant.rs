@@ -48,5 +48,9 @@ pub trait Granter: Send + Sync {
     fn grant(&self, intent: PutIntent) -> BoxFuture<'_, Result<PutGrant, Failure>>;
 
     /// Asks whether the payload is at an address, whole. `None` if that cannot be told.
-    fn is_there<'a>(&'a self, asset_url: &'a str, intent: &'a PutIntent) -> BoxFuture<'a, Result<Option<bool>, Failure>>;
+    fn is_there<'a>(
+        &'a self,
+        asset_url: &'a str,
+        intent: &'a PutIntent,
+    ) -> BoxFuture<'a, Result<Option<bool>, Failure>>;
 }

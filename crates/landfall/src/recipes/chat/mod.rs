@@ -122,12 +122,7 @@ impl Chat {
     ///
     /// # Errors
     /// The journal's; [`Error::Home`] if the folder for files cannot be made.
-    pub async fn open(
-        engine: &Engine,
-        location: &str,
-        settings: ChatSettings,
-        host: ChatHost,
-    ) -> Result<Self, Error> {
+    pub async fn open(engine: &Engine, location: &str, settings: ChatSettings, host: ChatHost) -> Result<Self, Error> {
         let destination = engine.destination(location).await?.id;
         let spool = Spool::open(&engine.inner).await?;
         let ChatHost { key, granter, publisher, moves } = host;

@@ -86,7 +86,8 @@ async fn request(chat: Chat, transfer: Transfer) -> Result<Request<Body>, Error>
     let mut request = Request::builder().method(transfer.method.as_str()).uri(&transfer.url);
     for (name, value) in &transfer.headers {
         let name: HeaderName = name.parse().map_err(|_| invalid(format!("`{name}` is no header")))?;
-        let value: HeaderValue = value.parse().map_err(|_| invalid(format!("`{name}` has no value that may be sent")))?;
+        let value: HeaderValue =
+            value.parse().map_err(|_| invalid(format!("`{name}` has no value that may be sent")))?;
         request = request.header(name, value);
     }
     let bytes = transfer.bytes;

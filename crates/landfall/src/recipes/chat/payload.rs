@@ -3,7 +3,9 @@
 use std::io;
 
 use landfall_core::{Code, Failure, Remedy};
-use landfall_crypto::xmtp::{AttachmentHeader, AttachmentSecrets, ContentDigest, NotWritable, PayloadSealer, SealError};
+use landfall_crypto::xmtp::{
+    AttachmentHeader, AttachmentSecrets, ContentDigest, NotWritable, PayloadSealer, SealError,
+};
 use landfall_env::{File, Incoming};
 use landfall_images::{NoThumbnail, PhotoLimits, SNIFF_LENGTH, photo, read_metadata, sniff};
 use landfall_store::AttachmentRow;

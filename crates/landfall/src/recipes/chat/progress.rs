@@ -33,9 +33,11 @@ impl Transfers {
     /// own length.
     pub(crate) fn saw(&self, item: ItemId, attempt: &str, sent: u64, payload: u64) {
         let mut transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
-        let transfer = transfers
-            .entry(item.0)
-            .or_insert_with(|| Transfer { attempt: attempt.to_owned(), sent: 0, total: payload.max(1) });
+        let transfer = transfers.entry(item.0).or_insert_with(|| Transfer {
+            attempt: attempt.to_owned(),
+            sent: 0,
+            total: payload.max(1),
+        });
         if transfer.attempt != attempt {
             *transfer = Transfer { attempt: attempt.to_owned(), sent: 0, total: payload.max(1) };
         }

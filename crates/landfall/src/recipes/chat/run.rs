@@ -51,7 +51,13 @@ impl Chat {
         let engine = &self.inner.engine;
         let worker = Worker::enter(engine, &Silent).await?;
         let deadline = options.budget.map(|budget| tokio::time::Instant::now() + budget);
-        let mut running = Running { chat: self, worker, works: FuturesUnordered::new(), held: BTreeMap::new(), movers: BTreeMap::new() };
+        let mut running = Running {
+            chat: self,
+            worker,
+            works: FuturesUnordered::new(),
+            held: BTreeMap::new(),
+            movers: BTreeMap::new(),
+        };
         let ended = {
             let work = running.until_drained(&options.stop);
             match deadline {

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use landfall_core::{Code, Failure, Remedy};
-use landfall_crypto::{LaneKey, lane_id, open_message, seal_message};
 use landfall_crypto::xmtp::Content;
+use landfall_crypto::{LaneKey, lane_id, open_message, seal_message};
 use landfall_protocol::{Base64, LaneMessage, NewMessage};
 use landfall_transport::{
     chat::{answer, request},

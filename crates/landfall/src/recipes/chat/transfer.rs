@@ -115,7 +115,8 @@ impl Chat {
     pub(crate) async fn report(self, attempt: String, report: PutReport) -> Result<Reported, Error> {
         let inner = &self.inner;
         let (id, outcome) = (attempt.clone(), put_outcome(&report));
-        let (policy, fraction, now) = (inner.engine.settings.retry, inner.engine.env.random.fraction(), inner.engine.now());
+        let (policy, fraction, now) =
+            (inner.engine.settings.retry, inner.engine.env.random.fraction(), inner.engine.now());
         inner.engine.env.steps.reached("chat.transfer.answered");
         let reported =
             inner.engine.journal.write(move |tx| tx.attempt_ended(&id, outcome, &policy, fraction, now)).await?;

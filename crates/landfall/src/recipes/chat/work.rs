@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use landfall_core::{
-    Action, BlockReason, Code, Failure, ItemId, MessageConditions, MessageStep, MessageView, Payload, PublishState, Remedy,
-    Timestamp, Waits, next_message_step,
+    Action, BlockReason, Code, Failure, ItemId, MessageConditions, MessageStep, MessageView, Payload, PublishState,
+    Remedy, Timestamp, Waits, next_message_step,
 };
 use landfall_crypto::xmtp::{AttachmentSecrets, ContentDigest, RemoteAttachment, encode_text};
 use landfall_store::{AttachmentRow, Lease, Message, MessageContent, NewAttempt, Sealed, StoreError, Tx};
 use zeroize::Zeroizing;
 
-use super::{Chat, Moves, grant::PutIntent, payload, publisher::{Publication, Published}};
+use super::{
+    Chat, Moves,
+    grant::PutIntent,
+    payload,
+    publisher::{Publication, Published},
+};
 use crate::Error;
 
 /// Works on one message. Dropping it stops the work; the journal then shows what is unknown.
@@ -85,8 +90,7 @@ impl Work {
     }
 
     async fn step(&self, present: &Present) -> Result<(), Halt> {
-        let conditions =
-            MessageConditions { unlocked: true, reuse: self.chat.inner.settings.reuse };
+        let conditions = MessageConditions { unlocked: true, reuse: self.chat.inner.settings.reuse };
         match next_message_step(&self.view(present), &conditions, self.now()) {
             Action::Start(MessageStep::Prepare) => self.prepare(present).await,
             Action::Start(MessageStep::Grant) => self.grant(present).await,
@@ -210,7 +214,8 @@ impl Work {
                 let size = row.payload_size.ok_or_else(lost)?;
                 let digest = ContentDigest::from_bytes(digest);
                 let name = payload::shown_name(&row.name, row.is_photo);
-                let make = if inner.settings.allows_loopback { RemoteAttachment::on_loopback } else { RemoteAttachment::new };
+                let make =
+                    if inner.settings.allows_loopback { RemoteAttachment::on_loopback } else { RemoteAttachment::new };
                 make(url, digest, secrets, size, &name)
                     .and_then(|remote| remote.encode())
                     .map_err(|error| block(Code::Refused, error.to_string()))
@@ -278,7 +283,9 @@ impl Work {
                 let attempts = read.message.attempts + 1;
                 // What may have been published is never given up by itself: somebody may have seen it.
                 if policy.is_exhausted(attempts) && read.message.publish != PublishState::Frozen {
-                    return self.block(Code::TooManyAttempts, format!("{attempts} attempts failed; the last: {failure}")).await;
+                    return self
+                        .block(Code::TooManyAttempts, format!("{attempts} attempts failed; the last: {failure}"))
+                        .await;
                 }
                 let until = now.after(policy.delay(attempts, fraction));
                 inner.engine.journal.write(move |tx| tx.charge(&lease, &message, until, now)).await?;
@@ -333,5 +340,10 @@ fn intent(row: &AttachmentRow) -> Result<PutIntent, Failure> {
 }
 
 fn locked(what: &str) -> Halt {
-    Failure::new(Remedy::Block, Code::Locked, format!("{what} cannot be opened: the host's key is another, or not at hand")).into()
+    Failure::new(
+        Remedy::Block,
+        Code::Locked,
+        format!("{what} cannot be opened: the host's key is another, or not at hand"),
+    )
+    .into()
 }
