@@ -1,4 +1,5 @@
 //! A platform that moves bytes while no process of ours lives.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
 
 use landfall::recipes::chat::{ChatRun, Part, Stage, Transfer};
 use landfall_core::PutReport;
