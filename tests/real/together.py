@@ -158,6 +158,15 @@ def stand_still(process, databases, locked):
     raise AssertionError(f"it was never caught {'inside a' if locked else 'between'} transaction{'' if locked else 's'}")
 
 
+def end_of_stop(process, how):
+    """Has a process that stands still go on to its end, or ends it"""
+    if how == "continued":
+        process.signal(signal.SIGCONT)
+        process.expect(0)
+    else:
+        process.kill()
+
+
 def inside(how):
     """A process stands still inside a write transaction; the other waits and names it"""
     name = f"stopped inside a transaction, then {how}"
@@ -172,11 +181,7 @@ def inside(how):
     equal(said["pid"], first.pid, f"{name}: the other names the holder")
     figure(f"{name}: named after {at - second.started:.1f} s, caught after {tries} tries")
     equal(second.process.poll(), None, f"{name}: the other waits")
-    if how == "continued":
-        first.signal(signal.SIGCONT)
-        first.expect(0)
-    else:
-        first.kill()
+    end_of_stop(first, how)
     second.expect(0)
     world.run("backup", world.source, "--to", world.vault).expect(0)
     world.run("restore", world.path("out"), "--from", world.vault).expect(0)
@@ -233,11 +238,7 @@ def inside_the_vault(how):
     stopping.signal(signal.SIGINT)
     stopping.expect(130)
     check(time.monotonic() - began < 3, f"{name}: one that is told to stop does", f"after {time.monotonic() - began:.1f} s")
-    if how == "continued":
-        first.signal(signal.SIGCONT)
-        first.expect(0)
-    else:
-        first.kill()
+    end_of_stop(first, how)
     second.expect(0)
     third.expect(0)
     for folder, home in zip((mine, other), homes):

@@ -67,10 +67,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
 #[tokio::test]
 async fn a_twin_waits_and_is_linked_when_the_first_is_done() {
     let bench = Bench::new().await;
-    bench.offer("a.jpg", 7).await;
-    bench.offer("copy.jpg", 7).await;
-    let mut leases = bench.claim("w", 2).await;
-    let (second, first) = (leases.remove(1), leases.remove(0));
+    let (first, second) = bench.twins().await;
     assert_eq!(bench.prepare(&first, 7).await, PreparedOutcome::Upload);
     assert_eq!(bench.prepare(&second, 7).await, PreparedOutcome::Twin(first.item));
     let State::Active { waits, .. } = bench.item(second.item).await.state else { panic!() };
@@ -85,10 +82,7 @@ async fn a_twin_waits_and_is_linked_when_the_first_is_done() {
 #[tokio::test]
 async fn a_twin_takes_over_when_the_first_is_blocked() {
     let bench = Bench::new().await;
-    bench.offer("a.jpg", 7).await;
-    bench.offer("copy.jpg", 7).await;
-    let mut leases = bench.claim("w", 2).await;
-    let (second, first) = (leases.remove(1), leases.remove(0));
+    let (first, second) = bench.twins().await;
     bench.prepare(&first, 7).await;
     bench.prepare(&second, 7).await;
     let blocked = first.clone();
@@ -198,10 +192,7 @@ async fn an_outlook_holds_until_a_moment_comes_or_the_clock_jumps_back() {
 #[tokio::test]
 async fn a_twin_of_an_item_that_waits_for_a_token_does_not_go_on_by_itself() {
     let bench = Bench::new().await;
-    bench.offer("a.jpg", 7).await;
-    bench.offer("copy.jpg", 7).await;
-    let mut leases = bench.claim("w", 2).await;
-    let (second, first) = (leases.remove(1), leases.remove(0));
+    let (first, second) = bench.twins().await;
     bench.prepare(&first, 7).await;
     assert_eq!(bench.prepare(&second, 7).await, PreparedOutcome::Twin(first.item));
     let destination = bench.destination;
@@ -263,10 +254,7 @@ async fn suspend_leaves_no_lock_and_resume_goes_on() {
 #[tokio::test]
 async fn a_cancelled_item_frees_its_place_and_its_followers() {
     let bench = Bench::new().await;
-    bench.offer("a.jpg", 7).await;
-    bench.offer("copy.jpg", 7).await;
-    let mut leases = bench.claim("w", 2).await;
-    let (second, first) = (leases.remove(1), leases.remove(0));
+    let (first, second) = bench.twins().await;
     bench.prepare(&first, 7).await;
     bench.prepare(&second, 7).await;
     let id = first.item;

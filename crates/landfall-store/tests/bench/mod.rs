@@ -84,6 +84,15 @@ impl Bench {
             .unwrap()
     }
 
+    /// Two files with one content, both held by one worker.
+    pub(crate) async fn twins(&self) -> (Lease, Lease) {
+        self.offer("a.jpg", 7).await;
+        self.offer("copy.jpg", 7).await;
+        let mut leases = self.claim("w", 2).await;
+        let second = leases.remove(1);
+        (leases.remove(0), second)
+    }
+
     pub(crate) async fn prepare(&self, lease: &Lease, content: i64) -> PreparedOutcome {
         let lease = lease.clone();
         self.journal.write(move |tx| tx.prepared(&lease, &prepared(content), NOW)).await.unwrap()
