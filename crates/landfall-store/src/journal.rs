@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -49,6 +49,8 @@ struct Inner {
     queue: Mutex<VecDeque<Box<dyn QueuedWrite>>>,
     /// Held by whoever carries out a turn. Fair, so every writer gets to lead or is served by a leader.
     turn: tokio::sync::Mutex<()>,
+    /// Somebody wants the file closed: no other process is waited for.
+    suspending: AtomicBool,
     notice: Mutex<Option<WaitNotice>>,
     /// Where there is a folder for it.
     holder: Option<Holder>,
@@ -135,6 +137,7 @@ impl Journal {
             own: AtomicU64::new(0),
             queue: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
+            suspending: AtomicBool::new(false),
             notice: Mutex::default(),
             holder,
         });
@@ -149,10 +152,13 @@ impl Journal {
     }
 
     /// Closes the file: when this returns no statement runs and no lock is held. Writes that were already queued are
-    /// committed first; calls made later fail with [`StoreError::Suspended`].
+    /// committed first, unless another process is writing: this does not wait for others. Calls made later fail with
+    /// [`StoreError::Suspended`].
     pub async fn suspend(&self) {
+        self.inner.suspending.store(true, Ordering::Release);
         let _turn = self.inner.turn.lock().await;
         lock(&self.inner.connection).take();
+        self.inner.suspending.store(false, Ordering::Release);
     }
 
     /// Opens the file again after [`Journal::suspend`].
@@ -262,6 +268,10 @@ impl Inner {
             let inner = Arc::clone(&self);
             match self.blocking.run(move || inner.take_turn()).await {
                 Turn::Settled => return,
+                Turn::Busy(queue) if self.suspending.load(Ordering::Acquire) => {
+                    settle(queue, Err(&StoreError::Suspended));
+                    return;
+                }
                 Turn::Busy(queue) => {
                     // The writes stay at the head of the queue even if this caller is dropped while it waits.
                     let mut waiting = lock(&self.queue);

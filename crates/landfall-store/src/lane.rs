@@ -84,7 +84,13 @@ impl Tx<'_> {
     }
 
     /// Changes who goes before whom, also for what is sent already and not published.
-    pub fn set_policy(&self, lane: LaneId, order: PublishOrder, on_failure: OnFailure) -> Result<(), StoreError> {
+    pub fn set_policy(
+        &self,
+        lane: LaneId,
+        order: PublishOrder,
+        on_failure: OnFailure,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached("UPDATE lane SET publish_order = ?2, on_failure = ?3 WHERE id = ?1")?
             .execute((lane.0, order.as_str(), on_failure.as_str()))?;
@@ -95,7 +101,14 @@ impl Tx<'_> {
                   WHERE lane = ?1 AND finished_at IS NULL AND waits = 'item'",
             )?
             .execute([lane.0])?;
-        Ok(())
+        // One event stands for all that it may concern.
+        let mut first = self.connection.prepare_cached(
+            "SELECT id FROM item WHERE lane = ?1 AND finished_at IS NULL AND lane IS NOT NULL ORDER BY sequence LIMIT 1",
+        )?;
+        match first.query_row([lane.0], |row| row.get(0).map(ItemId)).optional()? {
+            Some(first) => self.note(first, "policy", None, now),
+            None => Ok(()),
+        }
     }
 
     /// Keeps a lane's sealed key unless it has one; returns the one that is kept.

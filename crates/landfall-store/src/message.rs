@@ -484,14 +484,17 @@ impl Tx<'_> {
 
     /// Whoever showed these messages has what it needs of them: what we keep to be shown is not needed any more. Only
     /// finished ones are let go. Returns how many.
-    pub fn release_echoes(&self, ids: &[ItemId]) -> Result<usize, StoreError> {
+    pub fn release_echoes(&self, ids: &[ItemId], now: Timestamp) -> Result<usize, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "UPDATE message SET released = 1
               WHERE item = ?1 AND released = 0 AND EXISTS (SELECT 1 FROM item WHERE id = ?1 AND finished_at IS NOT NULL)",
         )?;
         let mut released = 0;
         for id in ids {
-            released += statement.execute([id.0])?;
+            if statement.execute([id.0])? > 0 {
+                released += 1;
+                self.note(*id, "released", None, now)?;
+            }
         }
         Ok(released)
     }
@@ -549,6 +552,43 @@ impl Tx<'_> {
             "{MESSAGE} WHERE destination = ?1 AND lane IS ?2 AND (finished_at IS NULL OR released = 0) ORDER BY sequence, item.id"
         ))?;
         let rows = statement.query_map((destination.0, lane.map(|lane| lane.0)), read_message)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Messages of a lane to which something happened after an event, and all that are not finished if it may have changed
+    /// whom others wait for. In their order, with whether each is still to be shown.
+    pub fn changed(&self, lane: LaneId, after: i64) -> Result<Vec<(Message, bool)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM event JOIN item ON item.id = event.item WHERE event.number > ?2 AND item.lane = ?1
+                AND event.kind IN ('blocked', 'retried', 'skipped', 'cancelled', 'policy'))",
+        )?;
+        let may_free: bool = statement.query_row((lane.0, after), |row| row.get(0))?;
+        let mut statement = self.connection.prepare_cached(&format!(
+            "{MESSAGE} WHERE item.lane = ?1
+                AND (item.id IN (SELECT item FROM event WHERE number > ?2)
+                     OR ?3 AND item.id IN (SELECT id FROM item WHERE lane = ?1 AND finished_at IS NULL))
+              ORDER BY sequence"
+        ))?;
+        let rows = statement.query_map((lane.0, after, may_free), read_message)?;
+        let messages: Vec<Message> = rows.collect::<Result<_, _>>()?;
+        let mut shown = self.connection.prepare_cached(
+            "SELECT finished_at IS NULL OR released = 0 FROM item JOIN message ON message.item = item.id WHERE item.id = ?1",
+        )?;
+        messages
+            .into_iter()
+            .map(|message| {
+                let is_shown = shown.query_row([message.id.0], |row| row.get(0))?;
+                Ok((message, is_shown))
+            })
+            .collect()
+    }
+
+    /// The blocked messages of a lane, in their order.
+    pub fn blocked_in(&self, lane: LaneId) -> Result<Vec<Message>, StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "{MESSAGE} WHERE item.lane = ?1 AND finished_at IS NULL AND item.state = 'blocked' ORDER BY sequence"
+        ))?;
+        let rows = statement.query_map([lane.0], read_message)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }

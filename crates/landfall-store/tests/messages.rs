@@ -187,7 +187,7 @@ async fn a_batch_is_sent_in_its_order_behind_what_was_sent_before() {
 async fn batches_race_where_the_lane_says_so_and_a_batch_keeps_its_order() {
     let bench = Bench::new().await;
     let lane = bench.lane.id;
-    bench.write(move |tx| tx.set_policy(lane, PublishOrder::ByUpload, OnFailure::Wait)).await;
+    bench.write(move |tx| tx.set_policy(lane, PublishOrder::ByUpload, OnFailure::Wait, NOW)).await;
     let photo = bench.stage("a.jpg", None).await;
     let first = bench.sent(vec![Outgoing::Staged(photo), text("a", Some(0))]).await;
     let second = bench.sent(vec![text("b", None)]).await;
@@ -202,9 +202,9 @@ async fn what_is_behind_a_blocked_message_waits_until_somebody_skips_it_or_the_l
     bench.block(ids[0]).await;
     assert_eq!(bench.behind(ids[1]).await, Some(ids[0]));
     let lane = bench.lane.id;
-    bench.write(move |tx| tx.set_policy(lane, PublishOrder::Strict, OnFailure::Pass)).await;
+    bench.write(move |tx| tx.set_policy(lane, PublishOrder::Strict, OnFailure::Pass, NOW)).await;
     assert_eq!(bench.behind(ids[1]).await, None);
-    bench.write(move |tx| tx.set_policy(lane, PublishOrder::Strict, OnFailure::Wait)).await;
+    bench.write(move |tx| tx.set_policy(lane, PublishOrder::Strict, OnFailure::Wait, NOW)).await;
     let blocked = ids[0];
     assert_eq!(bench.write(move |tx| tx.skip(blocked, NOW)).await, [blocked]);
     assert_eq!(bench.behind(ids[1]).await, None);
@@ -415,13 +415,13 @@ async fn the_copy_that_is_shown_stays_until_whoever_shows_it_lets_it_go() {
     let attempt = bench.under_way(photo).await;
     bench.ended(&attempt, PutOutcome::Stored).await;
     bench.sent(vec![Outgoing::Staged(photo)]).await;
-    assert_eq!(bench.write(move |tx| tx.release_echoes(&[photo])).await, 0, "it is not finished");
+    assert_eq!(bench.write(move |tx| tx.release_echoes(&[photo], NOW)).await, 0, "it is not finished");
     bench.publish(photo).await;
     assert_eq!(bench.files().await, BTreeSet::from(["a.jpg.original".to_owned()]));
     let (destination, lane) = (bench.destination, bench.lane.id);
     let shown = async || bench.journal.read(move |tx| tx.shown(destination, Some(lane))).await.unwrap().len();
     assert_eq!(shown().await, 1);
-    assert_eq!(bench.write(move |tx| tx.release_echoes(&[photo])).await, 1);
+    assert_eq!(bench.write(move |tx| tx.release_echoes(&[photo], NOW)).await, 1);
     assert_eq!((bench.files().await, shown().await), (BTreeSet::new(), 0));
 }
 

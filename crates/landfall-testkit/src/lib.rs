@@ -10,6 +10,7 @@ mod chaos;
 mod clock;
 mod disk;
 mod network;
+pub mod phone;
 mod sabotage;
 mod seed;
 mod tap;

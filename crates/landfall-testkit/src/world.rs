@@ -32,6 +32,7 @@ use landfall_crypto::ChunkLen;
 use landfall_env::{Blocking, Sabotage, Steps};
 use landfall_server::{Server, ServerConfig};
 
+pub(crate) use self::image::put_journal;
 use crate::{
     ProcessId, Seed, SeededRandom, SimClock, SimDisk, SimVfs,
     audit::audit,
@@ -205,7 +206,7 @@ impl World {
         Self::put_vault(&world.store, is_used);
         for home in &world.homes {
             world.device.put_dir(home.path.join("workers")).expect("a fresh disk has room");
-            Self::put_journal(&world.device, &home.path, is_used);
+            put_journal(&world.device, &home.path, is_used);
             world.device.put_dir(&home.photos).expect("a fresh disk has room");
             world.tap.watch(&world.device, &home.path, world.random.fork("tap"), &world.chaos);
         }

@@ -11,6 +11,7 @@ use landfall_store::{Counts, Destination, Event, ItemSummary, Journal, JournalOp
 use crate::{
     Error, Observer, Progress,
     memory::{BUDGET_BYTES, DECODER_BYTES, Memory},
+    presence::Presences,
     sources::Sources,
 };
 
@@ -100,6 +101,7 @@ pub(crate) struct Inner {
     pub(crate) journal: Journal,
     pub(crate) memory: Memory,
     pub(crate) sources: Sources,
+    pub(crate) presences: Presences,
 }
 
 impl Engine {
@@ -127,7 +129,7 @@ impl Engine {
         let journal = Journal::open(options, &env).await?;
         let memory = Memory::new(settings.memory_bytes, settings.chunk_len);
         let sources = Sources::new(&env, settings.silence);
-        Ok(Self { inner: Arc::new(Inner { settings, env, journal, memory, sources }) })
+        Ok(Self { inner: Arc::new(Inner { settings, env, journal, memory, sources, presences: Presences::default() }) })
     }
 
     /// Where the journal of a home is.
@@ -140,10 +142,12 @@ impl Engine {
         self.inner.journal.on_wait(Arc::new(move |pid| observer.saw(Progress::JournalHeld { pid })));
     }
 
-    /// Closes the journal: when this returns no statement runs and no lock is held. Call [`Engine::resume`] before
-    /// anything else.
+    /// Closes the journal and lets go of every lock: when this returns no statement runs and no lock is held. Within
+    /// milliseconds, also while another process writes. What is under way fails with [`StoreError::Suspended`]; other
+    /// processes may take over what this one worked on. Call [`Engine::resume`] before anything else.
     pub async fn suspend(&self) {
         self.inner.journal.suspend().await;
+        self.inner.presences.suspend();
     }
 
     /// Opens the journal again.
@@ -151,7 +155,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub async fn resume(&self) -> Result<(), Error> {
-        Ok(self.inner.journal.resume().await?)
+        self.inner.journal.resume().await?;
+        self.inner.presences.resume();
+        Ok(())
     }
 
     /// The destination at a location, created if it is new: `default`, `dir:<path>` or `url:<origin>`.

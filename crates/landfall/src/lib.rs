@@ -23,6 +23,7 @@ mod link;
 mod memory;
 mod observer;
 mod prepare;
+mod presence;
 mod publish;
 mod reap;
 pub mod recipes;

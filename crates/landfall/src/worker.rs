@@ -1,24 +1,22 @@
 //! This process among the others that work on the same journal.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use landfall_core::{BEAT_EVERY, Verdict, Watch};
-use landfall_env::{FileLock, Sabotage};
+use landfall_env::Sabotage;
 use landfall_store::{Tx, WorkerRow};
 
-use crate::{Error, Observer, Progress, engine::Inner};
+use crate::{Error, Observer, Progress, engine::Inner, presence::Presence};
 
 /// A process instance that may hold leases. While it lives it holds the lock of its own file; dropping it lets go of
 /// the lock, and its leases are then free for anyone.
 pub(crate) struct Worker {
     engine: Arc<Inner>,
     pub(crate) id: String,
-    path: PathBuf,
-    _lock: Box<dyn FileLock>,
+    presence: Presence,
     watch: Mutex<Watch>,
     /// Monotonic time of the last beat.
     beat_at: Mutex<Duration>,
@@ -27,39 +25,30 @@ pub(crate) struct Worker {
 impl Worker {
     /// Enters the journal under a fresh name, takes items from workers that died, and removes what they left.
     pub(crate) async fn enter(engine: &Arc<Inner>, observer: &dyn Observer) -> Result<Self, Error> {
-        let env = engine.env.clone();
-        let (id, path, lock) = loop {
-            let id = env.random.name();
-            let path = engine.settings.home.join("workers").join(format!("{id}.lock"));
-            let (files, lock_path) = (env.files.clone(), path.clone());
-            let locked = env.blocking.run(move || {
-                let lock = files.try_lock(&lock_path)?;
-                // Somebody who sweeps leftovers may have removed the name between making and locking it.
-                let is_there = files.status(&lock_path).is_ok();
-                Ok(lock.filter(|_| is_there))
-            });
-            let locked = locked.await;
-            match locked.map_err(|source| Error::Io { action: "lock", path: path.clone(), source })? {
-                Some(lock) => break (id, path, lock),
-                None => continue,
-            }
-        };
+        let folder = engine.settings.home.join("workers");
+        let (inner, entered) = (Arc::clone(engine), folder.clone());
+        let presence = engine.env.blocking.run(move || Presence::enter(&inner.env, &entered, &inner.presences)).await;
+        let presence = presence.map_err(|source| Error::Io { action: "lock", path: folder, source })?;
+        let id = presence.name.clone();
         let name = id.clone();
         let enter = move |tx: &Tx<'_>| {
             tx.enter_worker(&name, std::process::id())?;
             tx.workers()
         };
         let workers = engine.journal.write(enter).await?;
-        let beat_at = Mutex::new(env.clock.monotonic());
-        let worker = Self { engine: Arc::clone(engine), id, path, _lock: lock, watch: Mutex::default(), beat_at };
+        let beat_at = Mutex::new(engine.env.clock.monotonic());
+        let worker = Self { engine: Arc::clone(engine), id, presence, watch: Mutex::default(), beat_at };
         worker.look_at(&workers, observer).await?;
         worker.sweep(workers.into_iter().map(|other| format!("{}.lock", other.id)).collect()).await;
         Ok(worker)
     }
 
     /// Raises the beat if it is time, and takes items from workers that died or stand still. `false` if this worker was
-    /// itself taken for dead.
+    /// itself taken for dead, or may have been while it was suspended.
     pub(crate) async fn tend(&self, observer: &dyn Observer) -> Result<bool, Error> {
+        if !self.presence.is_held() {
+            return Ok(false);
+        }
         let now = self.engine.env.clock.monotonic();
         {
             let mut beat_at = self.beat_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,7 +104,7 @@ impl Worker {
 
     /// Removes lock files of workers that died before they entered the journal, or after somebody took them out of it.
     async fn sweep(&self, known: Vec<String>) {
-        let (files, own) = (self.engine.env.files.clone(), self.path.clone());
+        let (files, own) = (self.engine.env.files.clone(), self.presence.path.clone());
         let folder = self.engine.settings.home.join("workers");
         self.engine
             .env
@@ -139,7 +128,7 @@ impl Worker {
     pub(crate) async fn leave(self) -> Result<(), Error> {
         let id = self.id.clone();
         self.engine.journal.write(move |tx| tx.release_worker(&id)).await?;
-        let (files, path) = (self.engine.env.files.clone(), self.path.clone());
+        let (files, path) = (self.engine.env.files.clone(), self.presence.path.clone());
         let _ = self.engine.env.blocking.run(move || files.remove_file(&path)).await;
         Ok(())
     }

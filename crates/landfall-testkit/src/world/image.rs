@@ -20,22 +20,22 @@ fn empty_database() -> Vec<u8> {
     bytes.clone()
 }
 
-impl World {
-    /// Puts a home's journal on its disk.
-    pub(super) fn put_journal(disk: &SimDisk, home: &Path, is_used: bool) {
-        static USED: OnceLock<Image> = OnceLock::new();
-        let empty = || vec![("journal.db".into(), empty_database())];
-        let used = || {
-            USED.get_or_init(|| {
-                image_of("/home", empty(), async |env, vfs| {
-                    let settings = Settings { vfs: Some(vfs.name().to_owned()), ..Settings::new("/home") };
-                    drop(Engine::open(settings, env).await.expect("nothing is in the way of a new journal"));
-                })
+/// Puts a home's journal on its disk.
+pub(crate) fn put_journal(disk: &SimDisk, home: &Path, is_used: bool) {
+    static USED: OnceLock<Image> = OnceLock::new();
+    let empty = || vec![("journal.db".into(), empty_database())];
+    let used = || {
+        USED.get_or_init(|| {
+            image_of("/home", empty(), async |env, vfs| {
+                let settings = Settings { vfs: Some(vfs.name().to_owned()), ..Settings::new("/home") };
+                drop(Engine::open(settings, env).await.expect("nothing is in the way of a new journal"));
             })
-        };
-        if is_used { put(disk, home, used()) } else { put(disk, home, &empty()) }
-    }
+        })
+    };
+    if is_used { put(disk, home, used()) } else { put(disk, home, &empty()) }
+}
 
+impl World {
     /// Puts a vault's database, and the keys it signs with, on its disk.
     pub(super) fn put_vault(disk: &SimDisk, is_used: bool) {
         static USED: OnceLock<Image> = OnceLock::new();

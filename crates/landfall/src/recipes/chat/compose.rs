@@ -170,8 +170,8 @@ impl Chat {
     /// Says who is published before whom in a lane, and what becomes of those behind a blocked message. Holds for what is
     /// sent already, too.
     pub async fn set_policy(&self, lane: &Lane, order: PublishOrder, on_failure: OnFailure) -> Result<(), Error> {
-        let id = lane.id;
-        Ok(self.inner.engine.journal.write(move |tx| tx.set_policy(id, order, on_failure)).await?)
+        let (id, now) = (lane.id, self.inner.engine.now());
+        Ok(self.inner.engine.journal.write(move |tx| tx.set_policy(id, order, on_failure, now)).await?)
     }
 
     /// Gives up what was staged too long ago and never sent. Returns how many.

@@ -89,6 +89,22 @@ pub enum Events {
     Resync,
 }
 
+/// What became of a lane's echoes after a cursor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Changes {
+    /// All of it.
+    These {
+        /// Echoes that are new or may be another, in the order of sending.
+        echoes: Vec<Echo>,
+        /// Those that were let go.
+        gone: Vec<ItemId>,
+        /// The last event that is in them.
+        cursor: i64,
+    },
+    /// Some of it is not kept any more: read a [`Snapshot`] again.
+    Resync,
+}
+
 impl Chat {
     /// Everything of a lane that is to be shown, and the last event that is in it, at one moment.
     pub async fn echoes(&self, lane: &Lane) -> Result<Snapshot, Error> {
@@ -104,13 +120,12 @@ impl Chat {
         let (destination, id) = (self.inner.destination, lane.map(|lane| lane.id));
         let read = move |tx: &Tx<'_>| {
             let policy = id.map(|id| tx.lane(id)).transpose()?.map(|lane| (lane.order, lane.on_failure));
-            Ok((policy, tx.shown(destination, id)?, tx.last_event()?))
+            let blocked = id.map(|id| tx.blocked_in(id)).transpose()?.unwrap_or_default();
+            Ok((policy.unwrap_or_default(), tx.shown(destination, id)?, blocked, tx.last_event()?))
         };
-        let (policy, messages, cursor) = self.inner.engine.journal.read(read).await?;
-        let blocked = blockers(&messages, policy);
-        let echoes = messages.iter().zip(blocked);
-        let echoes = echoes.map(|(message, blocked_by)| self.inner.echo(message, blocked_by)).collect();
-        Ok(Snapshot { echoes, cursor })
+        let (policy, messages, blocked, cursor) = self.inner.engine.journal.read(read).await?;
+        let echo = |message| self.inner.echo(message, blocker(message, &blocked, policy));
+        Ok(Snapshot { echoes: messages.iter().map(echo).collect(), cursor })
     }
 
     /// What happened after a cursor, oldest first, at most `limit`.
@@ -120,12 +135,37 @@ impl Chat {
         Ok(if first > cursor + 1 { Events::Resync } else { Events::These(events) })
     }
 
+    /// What became of a lane's echoes after a cursor. Put over any [`Snapshot`] of that cursor, it makes the present one:
+    /// whoever asks again and again misses nothing and sees nothing that was not. How far transfers are is told apart, by
+    /// [`Chat::progress_changes`].
+    pub async fn changes(&self, lane: &Lane, cursor: i64) -> Result<Changes, Error> {
+        let id = lane.id;
+        let read = move |tx: &Tx<'_>| {
+            if tx.first_event()? > cursor + 1 {
+                return Ok(None);
+            }
+            let lane = tx.lane(id)?;
+            Ok(Some(((lane.order, lane.on_failure), tx.changed(id, cursor)?, tx.blocked_in(id)?, tx.last_event()?)))
+        };
+        let Some((policy, changed, blocked, cursor)) = self.inner.engine.journal.read(read).await? else {
+            return Ok(Changes::Resync);
+        };
+        let (mut echoes, mut gone) = (Vec::new(), Vec::new());
+        for (message, is_shown) in changed {
+            match is_shown {
+                true => echoes.push(self.inner.echo(&message, blocker(&message, &blocked, policy))),
+                false => gone.push(message.id),
+            }
+        }
+        Ok(Changes::These { echoes, gone, cursor })
+    }
+
     /// Lets echoes of finished messages go: whoever showed them has the messages from elsewhere. Their images are removed.
     /// Returns how many were let go.
     pub async fn release(&self, ids: Vec<ItemId>) -> Result<usize, Error> {
-        let spool = self.inner.spool.clone();
+        let (spool, now) = (self.inner.spool.clone(), self.inner.engine.now());
         let released = self.inner.engine.journal.write(move |tx| {
-            let released = tx.release_echoes(&ids)?;
+            let released = tx.release_echoes(&ids, now)?;
             spool.sweep(tx)?;
             Ok(released)
         });
@@ -171,17 +211,13 @@ impl ChatInner {
     }
 }
 
-/// For each message of a lane, in order, the blocked one that holds it up.
-fn blockers(messages: &[Message], policy: Option<(PublishOrder, OnFailure)>) -> Vec<Option<ItemId>> {
-    let Some((order, OnFailure::Wait)) = policy else { return vec![None; messages.len()] };
-    let mut blocked: Option<&Message> = None;
-    let mut found = Vec::with_capacity(messages.len());
-    for message in messages {
-        let holds_up = |other: &&Message| order == PublishOrder::Strict || other.batch == message.batch;
-        found.push(blocked.filter(holds_up).filter(|_| !message.state.is_final()).map(|other| other.id));
-        if matches!(message.state, State::Blocked { .. }) {
-            blocked = Some(message);
-        }
+/// The nearest blocked message of the lane that holds a message up.
+fn blocker(message: &Message, blocked: &[Message], (order, on_failure): (PublishOrder, OnFailure)) -> Option<ItemId> {
+    if on_failure == OnFailure::Pass || message.state.is_final() {
+        return None;
     }
-    found
+    let holds_up = |other: &&Message| {
+        other.sequence < message.sequence && (order == PublishOrder::Strict || other.batch == message.batch)
+    };
+    blocked.iter().rev().find(holds_up).map(|other| other.id)
 }

@@ -31,7 +31,7 @@ use landfall_transport::Carrier;
 
 pub use self::{
     compose::{NewFile, Part, Treatment},
-    echo::{Echo, EchoContent, Events, Snapshot, Stage},
+    echo::{Changes, Echo, EchoContent, Events, Snapshot, Stage},
     grant::{Granter, PutGrant, PutIntent},
     publisher::{Publication, Published, Publisher},
     run::{ChatReport, ChatRun},

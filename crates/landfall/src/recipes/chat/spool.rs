@@ -1,20 +1,21 @@
 //! Files of our own: copies of what was handed over, and payloads.
 //!
-//! A file is written under `spool/incoming`, made durable, and moved to its place in `spool` inside the transaction that
-//! writes its name down. So a name in the journal is a whole file, and a file in the spool that no row names is of a
-//! process that died in between. Files are removed inside a transaction too: nobody can be about to need one.
+//! A file is written in a folder of this process below `spool/incoming`, made durable, and moved to its place in `spool`
+//! inside the transaction that writes its name down. So a name in the journal is a whole file, and a file in the spool
+//! that no row names is of a process that died in between. Files are removed inside a transaction too: nobody can be
+//! about to need one. What a process was still writing when it died is known by the lock that it does not hold any more.
 
 use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use landfall_env::{Env, Incoming};
+use landfall_env::{Env, Files, Incoming};
 use landfall_store::{StoreError, Tx};
 
-use crate::{Error, engine::Inner};
+use crate::{Error, engine::Inner, presence::Presence};
 
 /// Bytes copied at once.
 const PIECE: usize = 256 << 10;
@@ -23,6 +24,26 @@ const PIECE: usize = 256 << 10;
 #[derive(Clone)]
 pub(crate) struct Spool {
     engine: Arc<Inner>,
+    own: Arc<Own>,
+}
+
+/// The folder in which this process writes, from the first file on.
+struct Own {
+    files: Arc<dyn Files>,
+    presence: Mutex<Option<Presence>>,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let presence = self.presence.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // A panic stands for a crash, and a crash removes nothing.
+        if let Some(presence) = presence.filter(|_| !std::thread::panicking()) {
+            // Whoever still writes there keeps the folder, and its lock's name stays with it until it is swept.
+            if self.files.remove_dir(&presence.path.with_extension("")).is_ok() {
+                let _ = self.files.remove_file(&presence.path);
+            }
+        }
+    }
 }
 
 /// A whole, durable file that has no name in the journal yet. Removed when dropped.
@@ -37,10 +58,10 @@ pub(crate) struct Arrived {
 impl Spool {
     /// Makes the folders and their names durable.
     pub(crate) async fn open(engine: &Arc<Inner>) -> Result<Self, Error> {
-        let spool = Self { engine: Arc::clone(engine) };
-        let (files, incoming) = (engine.env.files.clone(), spool.incoming());
-        let made = engine.env.blocking.run(move || files.create_dir_durable(&incoming)).await;
-        made.map_err(|source| Error::Home { path: spool.incoming(), source })?;
+        let spool = Self { engine: Arc::clone(engine), own: Arc::new(Own { files: Arc::clone(&engine.env.files), presence: Mutex::default() }) };
+        let (files, all) = (engine.env.files.clone(), spool.all_incoming());
+        let made = engine.env.blocking.run(move || files.create_dir_durable(&all)).await;
+        made.map_err(|source| Error::Home { path: spool.all_incoming(), source })?;
         Ok(spool)
     }
 
@@ -58,15 +79,29 @@ impl Spool {
         self.engine.settings.home.join("spool")
     }
 
-    fn incoming(&self) -> PathBuf {
+    fn all_incoming(&self) -> PathBuf {
         self.folder().join("incoming")
+    }
+
+    /// The folder in which this process writes. Another after each time that it was suspended: what was in the one before
+    /// may have been taken for a dead one's.
+    fn incoming(&self) -> io::Result<PathBuf> {
+        let mut own = self.own.presence.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(presence) = own.as_ref().filter(|presence| presence.is_held()) {
+            return Ok(presence.path.with_extension(""));
+        }
+        let presence = Presence::enter(&self.engine.env, &self.all_incoming(), &self.engine.presences)?;
+        let folder = presence.path.with_extension("");
+        self.engine.env.files.create_dir_all(&folder)?;
+        *own = Some(presence);
+        Ok(folder)
     }
 
     /// Copies a file, however long, through a buffer of fixed length. When this returns the copy is durable; it is not in
     /// charge of anybody before it is placed.
     pub(crate) async fn copy(&self, from: &Path) -> io::Result<Arrived> {
-        let (env, incoming, from) = (self.engine.env.clone(), self.incoming(), from.to_owned());
-        self.engine.env.blocking.run(move || copy(&env, &incoming, &from)).await
+        let (spool, from) = (self.clone(), from.to_owned());
+        self.engine.env.blocking.run(move || copy(&spool.engine.env, &spool.incoming()?, &from)).await
     }
 
     /// Writes a file by `write`, which is handed the open file. When this returns it is durable.
@@ -74,12 +109,13 @@ impl Spool {
         &self,
         write: impl FnOnce(&mut Incoming) -> Result<(T, u64), E> + Send + 'static,
     ) -> Result<(Arrived, T), E> {
-        let (env, incoming) = (self.engine.env.clone(), self.incoming());
+        let spool = self.clone();
         self.engine
             .env
             .blocking
             .run(move || {
-                let mut file = Incoming::create(&env, &incoming)?;
+                let env = &spool.engine.env;
+                let mut file = Incoming::create(env, &spool.incoming()?)?;
                 let (value, size) = write(&mut file)?;
                 file.sync()?;
                 Ok((Arrived { incoming: file, name: env.random.name(), size }, value))
@@ -93,6 +129,8 @@ impl Spool {
         let placed = arrived.incoming.place(&to).and_then(|()| self.engine.env.files.sync_dir(&self.folder()));
         placed.map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+            // It was swept while we were suspended: what wanted to place it is tried again.
+            io::ErrorKind::NotFound => StoreError::Suspended,
             _ => StoreError::ReadOnly(format!("a file cannot be moved into `{}`: {error}", self.folder().display())),
         })
     }
@@ -103,13 +141,35 @@ impl Spool {
         let entries = files.list(&self.folder()).unwrap_or_default();
         let names: Vec<String> = entries.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect();
         let mut unnamed: Vec<String> = names.into_iter().filter(|name| name != "incoming").collect();
+        let left = self.sweep_incoming();
         if unnamed.is_empty() {
-            return Ok(0);
+            return Ok(left);
         }
         let needed: BTreeSet<String> = tx.spool_files()?.into_iter().collect();
         unnamed.retain(|name| !needed.contains(name));
         // One that cannot be removed is tried again by the next.
-        Ok(unnamed.iter().filter(|name| files.remove_file(&self.path(name)).is_ok()).count())
+        Ok(left + unnamed.iter().filter(|name| files.remove_file(&self.path(name)).is_ok()).count())
+    }
+
+    /// Removes what dead processes were writing. Returns how many files.
+    fn sweep_incoming(&self) -> usize {
+        let (files, all) = (&self.engine.env.files, self.all_incoming());
+        let mut swept = 0;
+        for entry in files.list(&all).unwrap_or_default() {
+            let lock = all.join(&entry.name);
+            if lock.extension().is_none_or(|extension| extension != "lock") {
+                continue;
+            }
+            // Held while all of it is removed: whoever made it sees that, and takes another.
+            let Ok(Some(_dead)) = files.try_lock(&lock) else { continue };
+            let folder = lock.with_extension("");
+            for left in files.list(&folder).unwrap_or_default() {
+                swept += usize::from(files.remove_file(&folder.join(left.name)).is_ok());
+            }
+            let _ = files.remove_dir(&folder);
+            let _ = files.remove_file(&lock);
+        }
+        swept
     }
 }
 
