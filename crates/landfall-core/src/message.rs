@@ -44,8 +44,10 @@ pub struct MessageView {
     pub payload: Option<Payload>,
     /// The message that has to be published, or given up, before this one.
     pub behind: Option<ItemId>,
-    /// Its bytes are fixed: a publish of them may have reached somebody.
+    /// Its bytes are fixed.
     pub is_frozen: bool,
+    /// A publish of it was begun: it may have reached somebody.
+    pub may_be_seen: bool,
 }
 
 /// Where an attachment's payload stands.
@@ -102,7 +104,11 @@ pub fn next_message_step(view: &MessageView, conditions: &MessageConditions, now
         return Action::WaitFor(Waits::Unlock);
     }
     if view.is_frozen {
-        return Action::Start(MessageStep::Publish);
+        return match view.behind {
+            // Others were put before it since, by another order: it has not begun.
+            Some(other) if !view.may_be_seen => Action::WaitFor(Waits::Item(other)),
+            _ => Action::Start(MessageStep::Publish),
+        };
     }
     match (view.payload, phase) {
         (Some(payload), _) => match payload {
@@ -205,7 +211,7 @@ mod tests {
 
     fn view(phase: Phase, payload: Option<Payload>) -> MessageView {
         let state = State::Active { phase, waits: Waits::Nothing };
-        MessageView { state, payload, behind: None, is_frozen: false }
+        MessageView { state, payload, behind: None, is_frozen: false, may_be_seen: false }
     }
 
     #[test]
@@ -224,8 +230,12 @@ mod tests {
     #[test]
     fn what_may_have_been_published_is_published_again_and_never_made_anew() {
         for payload in [None, Some(Payload::Unreadable), Some(Payload::Stored(Timestamp(0)))] {
-            let message = MessageView { is_frozen: true, ..view(Phase::Publish, payload) };
+            let message = MessageView { is_frozen: true, may_be_seen: true, ..view(Phase::Publish, payload) };
             assert_eq!(next_message_step(&message, &OPEN, NOW), Action::Start(MessageStep::Publish));
+            let behind = MessageView { behind: Some(ItemId(3)), ..message };
+            assert_eq!(next_message_step(&behind, &OPEN, NOW), Action::Start(MessageStep::Publish));
+            let unseen = MessageView { may_be_seen: false, ..behind };
+            assert_eq!(next_message_step(&unseen, &OPEN, NOW), Action::WaitFor(Waits::Item(ItemId(3))));
         }
     }
 

@@ -41,7 +41,7 @@ pub struct Attempt {
     pub deadline: Option<Timestamp>,
     /// Where it stands.
     pub state: AttemptState,
-    /// The process that carries it, if it is one of ours.
+    /// The process that carries it, if it is one of ours; empty if that is gone.
     pub worker: Option<String>,
     /// The platform's own name for it.
     pub platform: Option<String>,
@@ -306,7 +306,7 @@ impl Tx<'_> {
             .execute([worker])?;
         self.connection
             .prepare_cached(
-                "UPDATE attempt SET state = 'unknown', worker = NULL, platform = NULL
+                "UPDATE attempt SET state = 'unknown', worker = '', platform = NULL
                   WHERE worker = ?1 AND (state = 'ready' OR state = 'out')",
             )?
             .execute([worker])?;
@@ -318,16 +318,17 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Nobody waits for a message's attempt any more. One that no carrier has heard of is over; of another the carrier
-    /// has to be told.
+    /// Nobody waits for a message's attempt any more. One that no carrier has heard of is over, and one whose process is
+    /// gone; of another the carrier has to be told, and its file kept until it has let go.
     pub(crate) fn end_present_attempt(&self, item: ItemId, why: &str, now: Timestamp) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "UPDATE attempt SET state = 'ended', outcome = ?2, ended_at = ?3 WHERE item = ?1 AND (state = 'ready' OR state = 'unknown')",
+                "UPDATE attempt SET state = 'ended', outcome = ?2, ended_at = ?3
+                  WHERE item = ?1 AND (state = 'ready' OR state = 'unknown' AND worker IS NOT NULL)",
             )?
             .execute((item.0, why, now.0))?;
         self.connection
-            .prepare_cached("UPDATE attempt SET state = 'unwanted' WHERE item = ?1 AND state = 'out'")?
+            .prepare_cached("UPDATE attempt SET state = 'unwanted' WHERE item = ?1 AND (state = 'out' OR state = 'unknown')")?
             .execute([item.0])?;
         Ok(())
     }

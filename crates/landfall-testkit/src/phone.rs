@@ -197,7 +197,8 @@ impl Phone {
     /// A process that lives and does not stand still; started if there is none. `None` if it cannot be.
     async fn living(&mut self) -> Option<usize> {
         self.bury().await;
-        let slot = usize::from(self.random.chance(0.3));
+        // Without a key there is no extension.
+        let slot = usize::from(self.making.has_key && self.random.chance(0.3));
         if self.processes[slot].is_none() {
             self.start(slot).await;
         }
@@ -209,6 +210,7 @@ impl Phone {
         match self.making.start(HOME.as_ref()).await {
             Done::Did(process) => {
                 self.trouble.note(|| format!("{} starts", process.id));
+                self.remote.forget_moments();
                 self.processes[slot] = Some(process);
                 if self.making.by_platform {
                     self.reconcile(slot).await;

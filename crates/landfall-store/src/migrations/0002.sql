@@ -182,7 +182,7 @@ CREATE TABLE attempt (
     state       TEXT NOT NULL CHECK (state = 'ready' OR state = 'out' OR state = 'unknown' OR state = 'unwanted' OR state = 'ended'),
     -- How it ended: 'stored', 'refused', 'expired', 'failed', 'gone'.
     outcome     TEXT,
-    -- The process that carries it, if it is one of ours.
+    -- The process that carries it, if it is one of ours; empty if that is gone.
     worker      TEXT,
     -- The platform's own name for it.
     platform    TEXT,

@@ -198,7 +198,12 @@ impl Phone {
         }
         let was_blocked = self.ever(&["blocked"]).await;
         let mut complaints = BTreeSet::new();
+        let mut begun = BTreeSet::new();
         for one in &told {
+            // What may be seen already is told again whatever order was set meanwhile.
+            if !begun.insert(&one.label) {
+                continue;
+            }
             let Some(at) = self.person.messages.iter().position(|message| message.label == one.label) else { continue };
             let this = &self.person.messages[at];
             let policies = self.person.policies_at(this.lane, one.began);

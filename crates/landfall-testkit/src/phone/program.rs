@@ -86,6 +86,7 @@ impl Phone {
                 if let Some(slot) = self.living().await
                     && let Some(process) = &self.processes[slot]
                 {
+                    self.remote.forget_moments();
                     process.freeze(Duration::from_secs(1 + self.random.below(40)));
                 }
             }
@@ -94,6 +95,7 @@ impl Phone {
                     && let Some(process) = &self.processes[slot]
                 {
                     let pause = Duration::from_secs(self.random.below(40));
+                    self.remote.forget_moments();
                     if let Done::Refused(error) = process.suspend_for(&self.disk, pause).await
                         && self.full_until.is_none()
                     {
@@ -107,6 +109,7 @@ impl Phone {
         }
         self.bury().await;
         let pause = match self.random.below(20) {
+            _ if self.is_calm => Duration::from_secs(self.random.below(20)),
             0 => Duration::from_secs(60 + self.random.below(1_200)),
             1 if self.random.chance(0.3) => Duration::from_secs(self.random.below(4 * 3600)),
             2..=8 => Duration::from_millis(self.random.below(50)),
@@ -377,7 +380,8 @@ impl Phone {
             let path = image.as_ref().map(|image| std::path::Path::new(HOME).join(image));
             let shown = path.and_then(|path| self.disk.read(path).ok());
             if shown.as_ref() != Some(&chosen.bytes) && echo.stage != Stage::Dropped {
-                self.complain(format!("the picture of {name} cannot be shown"));
+                let found = shown.map(|shown| shown.len());
+                self.complain(format!("the picture of {name} cannot be shown: {found:?} of {}", chosen.bytes.len()));
             }
         }
     }

@@ -151,6 +151,11 @@ impl Remote {
         self.lock().excused.contains(digest)
     }
 
+    /// Whoever was asked to wait may be dead, and nobody else has heard of it.
+    pub(crate) fn forget_moments(&self) {
+        self.lock().not_before.clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

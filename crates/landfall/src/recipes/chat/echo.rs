@@ -163,13 +163,11 @@ impl Chat {
     /// Lets echoes of finished messages go: whoever showed them has the messages from elsewhere. Their images are removed.
     /// Returns how many were let go.
     pub async fn release(&self, ids: Vec<ItemId>) -> Result<usize, Error> {
-        let (spool, now) = (self.inner.spool.clone(), self.inner.engine.now());
-        let released = self.inner.engine.journal.write(move |tx| {
-            let released = tx.release_echoes(&ids, now)?;
-            spool.sweep(tx)?;
-            Ok(released)
-        });
-        Ok(released.await?)
+        let now = self.inner.engine.now();
+        let released = self.inner.engine.journal.write(move |tx| tx.release_echoes(&ids, now)).await?;
+        // Once that is durable: a picture that is still to be shown must not go.
+        self.inner.spool.sweep().await?;
+        Ok(released)
     }
 }
 

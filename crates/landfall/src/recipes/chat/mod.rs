@@ -89,7 +89,7 @@ pub enum Moves {
 /// What conversations need of their host.
 pub struct ChatHost {
     /// Seals what the journal keeps of messages. Without it secrets are in memory alone, and a restart makes payloads
-    /// anew.
+    /// anew. So does a second process, which cannot read what the first one made: without a key let one alone run.
     pub key: Option<HostKey>,
     /// Gives leave to put payloads.
     pub granter: Arc<dyn Granter>,

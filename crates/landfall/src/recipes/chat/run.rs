@@ -205,8 +205,7 @@ impl Running<'_> {
     /// Collects what was staged and never sent, and removes files that nothing needs.
     async fn tidy(&mut self) -> Result<(), Error> {
         self.chat.collect_staged(self.now()).await?;
-        let spool = self.chat.inner.spool.clone();
-        self.chat.inner.engine.journal.write(move |tx| spool.sweep(tx)).await?;
+        self.chat.inner.spool.sweep().await?;
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A file is written in a folder of this process below `spool/incoming`, made durable, and moved to its place in `spool`
 //! inside the transaction that writes its name down. So a name in the journal is a whole file, and a file in the spool
-//! that no row names is of a process that died in between. Files are removed inside a transaction too: nobody can be
-//! about to need one. What a process was still writing when it died is known by the lock that it does not hold any more.
+//! that no row names is of a process that died in between. What a process was still writing when it died is known by the
+//! lock that it does not hold any more.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use std::{
 };
 
 use landfall_env::{Env, Files, Incoming};
-use landfall_store::{StoreError, Tx};
+use landfall_store::StoreError;
 
 use crate::{Error, engine::Inner, presence::Presence};
 
@@ -135,34 +135,48 @@ impl Spool {
         })
     }
 
-    /// Removes what nothing needs, inside a transaction. Returns how many files.
-    pub(crate) fn sweep(&self, tx: &Tx<'_>) -> Result<usize, StoreError> {
-        let files = &self.engine.env.files;
-        let entries = files.list(&self.folder()).unwrap_or_default();
-        let names: Vec<String> = entries.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect();
-        let mut unnamed: Vec<String> = names.into_iter().filter(|name| name != "incoming").collect();
-        let left = self.sweep_incoming();
+    /// Removes what nothing needs. Returns how many files.
+    ///
+    /// A file goes only if no row needed it when all that was seen was durable, and none needs it now, while nobody else
+    /// can write: of a transaction that has not come about neither what it gave up nor what it placed is believed.
+    pub(crate) async fn sweep(&self) -> Result<usize, StoreError> {
+        let spool = self.clone();
+        let (swept, unnamed) = self.engine.env.blocking.run(move || (spool.sweep_incoming(), spool.names())).await;
         if unnamed.is_empty() {
-            return Ok(left);
+            return Ok(swept);
         }
-        let needed: BTreeSet<String> = tx.spool_files()?.into_iter().collect();
-        unnamed.retain(|name| !needed.contains(name));
-        // One that cannot be removed is tried again by the next.
-        Ok(left + unnamed.iter().filter(|name| files.remove_file(&self.path(name)).is_ok()).count())
+        let needed: BTreeSet<String> = self.engine.journal.read(|tx| tx.spool_files()).await?.into_iter().collect();
+        let unneeded: Vec<String> = unnamed.into_iter().filter(|name| !needed.contains(name)).collect();
+        if unneeded.is_empty() {
+            return Ok(swept);
+        }
+        let spool = self.clone();
+        let removed = self.engine.journal.write(move |tx| {
+            let needed: BTreeSet<String> = tx.spool_files()?.into_iter().collect();
+            let unneeded = unneeded.iter().filter(|name| !needed.contains(*name));
+            // One that cannot be removed is tried again by the next.
+            Ok(unneeded.filter(|name| spool.engine.env.files.remove_file(&spool.path(name)).is_ok()).count())
+        });
+        Ok(swept + removed.await?)
+    }
+
+    /// The files that are in nobody's way in.
+    fn names(&self) -> Vec<String> {
+        let entries = self.engine.env.files.list(&self.folder()).unwrap_or_default().into_iter();
+        entries.filter_map(|entry| entry.name.into_string().ok()).filter(|name| name != "incoming").collect()
     }
 
     /// Removes what dead processes were writing. Returns how many files.
     fn sweep_incoming(&self) -> usize {
         let (files, all) = (&self.engine.env.files, self.all_incoming());
         let mut swept = 0;
-        for entry in files.list(&all).unwrap_or_default() {
-            let lock = all.join(&entry.name);
-            if lock.extension().is_none_or(|extension| extension != "lock") {
-                continue;
-            }
+        // A power cut may have left a folder without its lock.
+        let entries = files.list(&all).unwrap_or_default().into_iter();
+        let folders: BTreeSet<PathBuf> = entries.map(|entry| all.join(entry.name).with_extension("")).collect();
+        for folder in folders {
+            let lock = folder.with_extension("lock");
             // Held while all of it is removed: whoever made it sees that, and takes another.
             let Ok(Some(_dead)) = files.try_lock(&lock) else { continue };
-            let folder = lock.with_extension("");
             for left in files.list(&folder).unwrap_or_default() {
                 swept += usize::from(files.remove_file(&folder.join(left.name)).is_ok());
             }

@@ -117,6 +117,7 @@ impl Work {
             payload,
             behind: present.behind,
             is_frozen: present.message.publish == PublishState::Frozen,
+            may_be_seen: present.message.publishes > 0,
         }
     }
 
