@@ -33,6 +33,22 @@ pub enum Sabotage {
     SkipMacCheck,
     /// Content that another item is uploading is uploaded again.
     SkipTwinCheck,
+    /// The messages of a batch are sent one by one.
+    SendPiecemeal,
+    /// A message is published without looking whether others come before it.
+    PublishOutOfTurn,
+    /// Every publish has an idempotency key of its own.
+    FreshKeyPerPublish,
+    /// The journal does not say that a publish is about to begin.
+    SkipPublishIntent,
+    /// A report about an attempt that nobody waits for counts.
+    SkipAttemptFence,
+    /// An upload whose outcome is unknown is taken for one that failed.
+    UnknownIsFailure,
+    /// Files are removed although a carrier may be reading them.
+    SweepCarriedFiles,
+    /// Files of messages are not synced.
+    SkipSpoolSync,
 }
 
 /// Named moments at which something durable has just happened or is just about to.

@@ -1,6 +1,7 @@
 //! Attempts: requests handed to a carrier that may outlive this process, and how they ended.
 
 use landfall_core::{BlockReason, Code, ItemId, PutOutcome, RetryPolicy, Timestamp};
+use landfall_env::Sabotage;
 use rusqlite::{OptionalExtension as _, Row};
 
 use crate::{DestinationId, Lease, StoreError, Tx};
@@ -170,6 +171,7 @@ impl Tx<'_> {
     ) -> Result<Reported, StoreError> {
         let Some(attempt) = self.attempt(id)? else { return Ok(Reported::Unknown) };
         match attempt.state {
+            _ if self.sabotaged(Sabotage::SkipAttemptFence) => {}
             AttemptState::Ended => return Ok(Reported::Unknown),
             // However it ended: the carrier has let go of it.
             AttemptState::Unwanted => {
@@ -179,6 +181,12 @@ impl Tx<'_> {
             AttemptState::Ready | AttemptState::Out | AttemptState::Unknown => {}
         }
         let item = attempt.item;
+        let outcome = match outcome {
+            PutOutcome::Ask if self.sabotaged(Sabotage::UnknownIsFailure) => {
+                PutOutcome::Later { retry_after: None, is_charged: false }
+            }
+            outcome => outcome,
+        };
         match outcome {
             PutOutcome::Stored => self.payload_stored(&attempt, now)?,
             // Its time had come: that is nobody's fault.
@@ -328,7 +336,9 @@ impl Tx<'_> {
             )?
             .execute((item.0, why, now.0))?;
         self.connection
-            .prepare_cached("UPDATE attempt SET state = 'unwanted' WHERE item = ?1 AND (state = 'out' OR state = 'unknown')")?
+            .prepare_cached(
+                "UPDATE attempt SET state = 'unwanted' WHERE item = ?1 AND (state = 'out' OR state = 'unknown')",
+            )?
             .execute([item.0])?;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use landfall_core::{
     BlockReason, Code, Generation, ItemId, Payload, Phase, PublishState, RetryPolicy, State, Timestamp, Waits,
 };
+use landfall_env::Sabotage;
 use rusqlite::{OptionalExtension as _, Row};
 
 use crate::{AttemptState, DestinationId, LaneId, Lease, StoreError, Tx, lane::Place};
@@ -374,7 +375,7 @@ impl Tx<'_> {
     pub fn not_published(&self, lease: &Lease, until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
         self.hold(lease, now)?;
         self.connection
-            .prepare_cached("UPDATE message SET publishes = publishes - 1 WHERE item = ?1")?
+            .prepare_cached("UPDATE message SET publishes = max(publishes - 1, 0) WHERE item = ?1")?
             .execute([lease.item.0])?;
         self.release(lease, Waits::Until(until), now)
     }
@@ -415,6 +416,17 @@ impl Tx<'_> {
             self.note(id, event, None, now)?;
         }
         Ok(changed > 0)
+    }
+
+    /// Frees the messages of a destination that wait for a moment. Returns how many.
+    pub fn wake_messages(&self, destination: DestinationId) -> Result<usize, StoreError> {
+        Ok(self
+            .connection
+            .prepare_cached(
+                "UPDATE item SET waits = 'nothing', not_before = NULL
+                  WHERE waits = 'until' AND class = 'message' AND destination = ?1",
+            )?
+            .execute([destination.0])?)
     }
 
     /// A person leaves a message out, and the texts that go with it; those behind it go on. Returns what is left out: empty
@@ -529,9 +541,9 @@ impl Tx<'_> {
              SELECT sealed FROM message JOIN item ON item.id = message.item
               WHERE sealed IS NOT NULL AND item.finished_at IS NULL
               UNION
-             SELECT file FROM attempt WHERE state <> 'ended'",
+             SELECT file FROM attempt WHERE state <> 'ended' AND ?1",
         )?;
-        let rows = statement.query_map([], |row| row.get(0))?;
+        let rows = statement.query_map([!self.sabotaged(Sabotage::SweepCarriedFiles)], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }

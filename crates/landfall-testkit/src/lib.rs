@@ -21,7 +21,7 @@ pub use self::{
     chaos::{Chaos, Fault, FaultTable, Phase},
     clock::SimClock,
     disk::{Op, ProcessId, SimDisk},
-    sabotage::{Catalogued, sabotages},
+    sabotage::{Catalogued, phone_sabotages, sabotages},
     seed::{Seed, SeededRandom},
     vfs::SimVfs,
 };

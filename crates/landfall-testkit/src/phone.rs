@@ -133,7 +133,8 @@ impl Phone {
             platform.set_oddity(levels[index(&random, 4)]);
             trouble.set_chance(levels[index(&random, 3)] / 6.0);
         }
-        let lanes: Vec<String> = ["family", "work"].iter().take(1 + index(&random, 2)).map(|&name| name.into()).collect();
+        let lanes: Vec<String> =
+            ["family", "work"].iter().take(1 + index(&random, 2)).map(|&name| name.into()).collect();
         Self {
             observers: lanes.iter().map(|_| Observer::default()).collect(),
             processes: [None, None],

@@ -79,3 +79,51 @@ pub fn sabotages() -> Vec<Catalogued> {
         ),
     ]
 }
+
+/// Every sabotage of conversations: those that programs on a phone have to notice.
+pub fn phone_sabotages() -> Vec<Catalogued> {
+    let catalogued = |sabotage, takes_away, breaks| Catalogued { sabotage, takes_away, breaks };
+    vec![
+        catalogued(
+            Sabotage::SkipJournalSync,
+            "the journal's commits are not synced",
+            "what was sent survives a power cut",
+        ),
+        catalogued(
+            Sabotage::SendPiecemeal,
+            "a batch is sent in several transactions",
+            "a batch is sent whole or not at all",
+        ),
+        catalogued(
+            Sabotage::PublishOutOfTurn,
+            "nobody looks who comes before a message",
+            "messages are published in the order of their lane",
+        ),
+        catalogued(
+            Sabotage::FreshKeyPerPublish,
+            "every publish has an idempotency key of its own",
+            "a message is seen once",
+        ),
+        catalogued(
+            Sabotage::SkipPublishIntent,
+            "the journal does not say that a publish is about to begin",
+            "what may have been seen is never made anew",
+        ),
+        catalogued(
+            Sabotage::SkipAttemptFence,
+            "a report about an attempt that nobody waits for counts",
+            "a message names the payload of the attempt that succeeded",
+        ),
+        catalogued(
+            Sabotage::UnknownIsFailure,
+            "an upload whose outcome is unknown counts as failed",
+            "a payload that arrived is not put again",
+        ),
+        catalogued(
+            Sabotage::SweepCarriedFiles,
+            "files are removed although a carrier may be reading them",
+            "a carrier's file stays until it has let go",
+        ),
+        catalogued(Sabotage::SkipSpoolSync, "files of messages are not synced", "what was staged survives a power cut"),
+    ]
+}

@@ -12,9 +12,31 @@ use std::{
     },
 };
 
-use landfall_testkit::phone::{self, PhoneOptions};
+use landfall_testkit::{
+    phone::{self, PhoneOptions},
+    phone_sabotages,
+};
 
 const PROGRAMS: u64 = 2_000;
+
+/// Every durable step of a message: processes die at each of them, and at any write between them.
+const STEPS: [&str; 15] = [
+    "chat.copied",
+    "chat.staged",
+    "chat.sent",
+    "chat.sealed",
+    "chat.sealed.committed",
+    "chat.granted",
+    "chat.granted.committed",
+    "chat.transfer.answered",
+    "chat.transfer.committed",
+    "chat.frozen",
+    "chat.publishing",
+    "chat.published",
+    "chat.published.committed",
+    "journal.commit",
+    "journal.committed",
+];
 
 /// SQLite's as well.
 #[cfg(target_os = "linux")]
@@ -61,7 +83,6 @@ fn every_message_arrives_once_and_in_its_order() {
     }
     let programs = number("LANDFALL_PROGRAMS").unwrap_or(PROGRAMS);
     let total = Mutex::new(Total::default());
-    let began = std::time::Instant::now();
     on_all_cores(programs, |seed| {
         let outcome = phone::run(seed, &PhoneOptions::default());
         let mut total = total.lock().unwrap();
@@ -78,7 +99,7 @@ fn every_message_arrives_once_and_in_its_order() {
         true
     });
     let total = total.into_inner().unwrap();
-    println!("{} messages in {programs} programs, {:.1?}", total.messages, began.elapsed());
+    println!("{} messages in {programs} programs", total.messages);
     println!("operations: {:?}", total.operations);
     println!("deaths by step: {:?}", total.deaths);
     let lines: Vec<String> = total
@@ -87,10 +108,63 @@ fn every_message_arrives_once_and_in_its_order() {
         .flat_map(|(seed, complaints)| complaints.iter().map(move |line| format!("LANDFALL_SEED={seed}: {line}")))
         .collect();
     assert!(lines.is_empty(), "{} of {programs} programs:\n{}", total.failures.len(), lines.join("\n"));
+    if programs >= PROGRAMS {
+        let missed: Vec<_> = STEPS.iter().filter(|step| !total.deaths.contains_key(*step)).collect();
+        assert!(missed.is_empty(), "no process died at {missed:?}");
+        assert!(total.operations.values().all(|count| *count > 100), "{:?}", total.operations);
+    }
 }
 
 fn replay(seed: u64) {
-    let outcome = phone::run(seed, &PhoneOptions { history: true, ..PhoneOptions::default() });
+    let wanted = std::env::var("LANDFALL_SABOTAGE").ok();
+    let sabotage = phone_sabotages().into_iter().map(|one| one.sabotage).find(|one| wanted == Some(format!("{one:?}")));
+    let outcome = phone::run(seed, &PhoneOptions { history: true, sabotage });
     println!("{}", outcome.history.join("\n"));
     assert!(outcome.complaints.is_empty(), "{}", outcome.complaints.join("\n"));
+}
+
+#[test]
+fn every_sabotage_is_caught() {
+    if number("LANDFALL_SEED").is_some() {
+        return;
+    }
+    let mut survivors = Vec::new();
+    let wanted = std::env::var("LANDFALL_SABOTAGE").ok();
+    let is_wanted = |name: String| wanted.as_ref().is_none_or(|wanted| *wanted == name);
+    for one in phone_sabotages().into_iter().filter(|one| is_wanted(format!("{:?}", one.sabotage))) {
+        let caught: Mutex<BTreeMap<u64, String>> = Mutex::default();
+        on_all_cores(PROGRAMS, |seed| {
+            let options = PhoneOptions { sabotage: Some(one.sabotage), history: false };
+            let complaint = phone::run(seed, &options).complaints.into_iter().next();
+            let is_clean = complaint.is_none();
+            caught.lock().unwrap().extend(complaint.map(|complaint| (seed, complaint)));
+            is_clean
+        });
+        match caught.into_inner().unwrap().first_key_value() {
+            Some((seed, complaint)) => {
+                println!("{:?} ({}): caught at seed {seed}: {complaint}", one.sabotage, one.takes_away);
+            }
+            None => {
+                println!("{:?} ({}): NOT CAUGHT", one.sabotage, one.takes_away);
+                survivors.push(one.sabotage);
+            }
+        }
+    }
+    assert!(survivors.is_empty(), "{survivors:#?}");
+}
+
+#[test]
+fn one_seed_gives_one_trace() {
+    if number("LANDFALL_SEED").is_some() {
+        return;
+    }
+    let traces: Mutex<BTreeMap<u64, Vec<u64>>> = Mutex::default();
+    on_all_cores(90, |run| {
+        let outcome = phone::run(run % 30, &PhoneOptions { history: run >= 60, sabotage: None });
+        traces.lock().unwrap().entry(run % 30).or_default().push(outcome.trace);
+        true
+    });
+    for (seed, traces) in traces.into_inner().unwrap() {
+        assert!(traces.iter().all(|trace| *trace == traces[0]), "three runs of seed {seed}: {traces:x?}");
+    }
 }

@@ -170,7 +170,7 @@ impl Phone {
     /// The payload that a message names is there, is the one, and opens to what was chosen.
     fn open(&self, label: &str, remote: &RemoteAttachment) -> Result<(), String> {
         let payload = self.remote.asset(remote.url()).ok_or(format!("the payload of `{label}` is not there"))?;
-        let mut opener = AttachmentOpener::new(remote.secrets(), remote.digest().clone(), payload.len() as u64);
+        let mut opener = AttachmentOpener::new(remote.secrets(), *remote.digest(), payload.len() as u64);
         let mut bytes = payload.to_vec();
         let opened = opener.update(&mut bytes).map(|plain| plain.for_staging().to_vec());
         let content = opened.map_err(|error| format!("the payload of `{label}` does not open: {error}"))?;

@@ -253,7 +253,8 @@ impl Phone {
                 EchoContent::Text(text) => text.as_deref() == Some(label),
                 EchoContent::Attachment { name, .. } => name == label,
             };
-            let find = |label: &str| snapshot.echoes.iter().find(|echo| is_it(&echo.content, label)).map(|echo| echo.id);
+            let find =
+                |label: &str| snapshot.echoes.iter().find(|echo| is_it(&echo.content, label)).map(|echo| echo.id);
             let found: Vec<Option<ItemId>> = batch.parts.iter().map(|(label, _)| find(label)).collect();
             let ids: Vec<ItemId> = found.iter().copied().flatten().collect();
             self.trouble.note(|| format!("{:?}: found {found:?}", batch.parts));
@@ -273,7 +274,8 @@ impl Phone {
 
     /// Somebody takes a message back, or leaves it out.
     async fn end(&mut self, takes_back: bool) {
-        let staged = self.person.chosen.iter().filter(|chosen| chosen.fate == Fate::Staged).filter_map(|chosen| chosen.id);
+        let staged =
+            self.person.chosen.iter().filter(|chosen| chosen.fate == Fate::Staged).filter_map(|chosen| chosen.id);
         let mut ids: Vec<ItemId> = staged.filter(|_| takes_back).collect();
         ids.extend(self.person.messages.iter().map(|message| message.id));
         if ids.is_empty() {
@@ -401,7 +403,8 @@ impl Phone {
         let Some(slot) = self.living().await else { return };
         let Some(process) = &self.processes[slot] else { return };
         let most = 1 + index(&self.random, 8);
-        let Done::Did(transfers) = process.perform(&self.disk, |chat| async move { chat.take_transfers(most).await }).await
+        let Done::Did(transfers) =
+            process.perform(&self.disk, |chat| async move { chat.take_transfers(most).await }).await
         else {
             return;
         };

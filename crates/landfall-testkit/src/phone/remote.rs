@@ -49,7 +49,7 @@ struct State {
     /// Keys that are never taken.
     rejected: BTreeSet<String>,
     /// Before this no publish under the key was asked for.
-    not_before: BTreeMap<String, Instant>,
+    not_before: BTreeMap<String, (Instant, u32)>,
     /// Payloads, by their digests, that may rightly come twice.
     excused: BTreeSet<[u8; 32]>,
     complaints: Vec<String>,
@@ -282,10 +282,14 @@ impl Remote {
         let label = label(&publication.content);
         let number = {
             let mut state = self.lock();
-            if let Some(moment) = state.not_before.get(&publication.idempotency_key)
+            if let Some((moment, early)) = state.not_before.get_mut(&publication.idempotency_key)
                 && Instant::now() < *moment
             {
-                state.complaints.push(format!("`{label}` was published before the moment that was asked for"));
+                // Once: whoever was asked to wait may have been stopped before it heard of it.
+                *early += 1;
+                if *early > 1 {
+                    state.complaints.push(format!("`{label}` was published before the moment that was asked for"));
+                }
             }
             let told = Told { label, began, taken: None };
             state.told.push(told);
@@ -303,7 +307,7 @@ impl Remote {
             0 => {
                 let retry_after = Duration::from_millis(100 + self.random.below(5_000));
                 let moment = Instant::now() + retry_after;
-                self.lock().not_before.insert(publication.idempotency_key, moment);
+                self.lock().not_before.insert(publication.idempotency_key, (moment, 0));
                 Published::NotReady { retry_after }
             }
             1 => unknown(),

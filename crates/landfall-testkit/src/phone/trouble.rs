@@ -56,7 +56,8 @@ impl Trouble {
     pub(crate) fn note(&self, line: impl FnOnce() -> String) {
         let mut state = self.lock();
         let line = line();
-        state.trace = line.bytes().fold(state.trace, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        state.trace =
+            line.bytes().fold(state.trace, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         if let Some(history) = &mut state.history {
             history.push(line);
         }

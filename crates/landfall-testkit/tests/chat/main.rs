@@ -2,4 +2,5 @@
 
 mod order;
 mod platform;
+mod whole;
 mod world;

@@ -42,7 +42,7 @@ pub(crate) struct Device {
     pub(crate) chat: Chat,
     pub(crate) lane: Lane,
     pub(crate) server: ChatServer,
-    engine: Engine,
+    _engine: Engine,
     disk: Arc<SimDisk>,
     wire: Arc<Wire>,
     process: ProcessId,
@@ -126,12 +126,17 @@ impl World {
             chat,
             lane,
             server,
-            engine,
+            _engine: engine,
             disk: Arc::clone(&self.disk),
             wire: Arc::clone(&self.wire),
             process,
             _vfs: vfs,
         }
+    }
+
+    /// The power fails.
+    pub(crate) fn power_cut(&self, seed: u64) {
+        self.disk.power_cut(&Seed(seed).random());
     }
 
     /// Puts a photo on the disk and says where it is.
@@ -186,10 +191,11 @@ impl Device {
         self.echoes().await.into_iter().map(|echo| echo.stage).collect()
     }
 
-    /// Files of the home but the journal's own.
+    /// Files of the home's spool, but for the locks of those who write there.
     pub(crate) fn spool(&self, home: &str) -> Vec<PathBuf> {
         let spool = Path::new(home).join("spool");
-        self.disk.files().into_iter().filter(|path| path.starts_with(&spool)).collect()
+        let files = self.disk.files().into_iter().filter(|path| path.starts_with(&spool));
+        files.filter(|path| path.extension().is_none_or(|extension| extension != "lock")).collect()
     }
 
     /// The platform puts a transfer's body.
@@ -202,12 +208,14 @@ impl Device {
         self.wire.carry(request).await.unwrap().status().as_u16()
     }
 
-    /// The process dies, here and now.
+    /// The process dies before its next write but so many.
+    pub(crate) fn dies_after(&self, writes: u64) {
+        self.disk.kill_after(self.process, writes);
+    }
+
+    /// The process dies, here and now. What it still does when it is dropped changes nothing.
     pub(crate) fn kill(self) {
         self.disk.kill(self.process);
-        // A crash removes nothing and tells nobody.
-        std::mem::forget(self.chat);
-        std::mem::forget(self.engine);
     }
 }
 

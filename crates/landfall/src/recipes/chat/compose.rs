@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use landfall_core::{ItemId, OnFailure, PublishOrder, Timestamp};
+use landfall_env::Sabotage;
 use landfall_store::{Lane, NewAttachment, NewText, Outgoing, Sent};
 
 use super::{Chat, payload};
@@ -122,6 +123,12 @@ impl Chat {
             });
         }
         let (lane, now) = (lane.clone(), inner.engine.now());
+        if inner.engine.env.steps.sabotaged(Sabotage::SendPiecemeal) {
+            while outgoing.len() > 1 {
+                let (lane, first) = (lane.clone(), vec![outgoing.remove(0)]);
+                inner.engine.journal.write(move |tx| tx.send(&lane, &first, now)).await?;
+            }
+        }
         let sent = inner.engine.journal.write(move |tx| tx.send(&lane, &outgoing, now)).await?;
         inner.engine.env.steps.reached("chat.sent");
         match sent {
@@ -153,6 +160,13 @@ impl Chat {
     pub async fn retry(&self, id: ItemId) -> Result<bool, Error> {
         let now = self.inner.engine.now();
         Ok(self.inner.engine.journal.write(move |tx| tx.retry(id, now)).await?)
+    }
+
+    /// The network is back, or somebody looks: what waits for a moment, after a failure or because it was asked to, is tried
+    /// as soon as something runs. Returns how many.
+    pub async fn try_now(&self) -> Result<usize, Error> {
+        let destination = self.inner.destination;
+        Ok(self.inner.engine.journal.write(move |tx| tx.wake_messages(destination)).await?)
     }
 
     /// Changes what a text says. `false` if its bytes are fixed already: an edit is then a message of its own.

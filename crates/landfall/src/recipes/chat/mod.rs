@@ -20,6 +20,7 @@ mod run;
 mod server;
 mod spool;
 mod transfer;
+mod under_way;
 mod work;
 
 use std::{sync::Arc, time::Duration};

@@ -1,16 +1,18 @@
 //! Working on messages: within a budget, as long as a wake-up lasts, or until nothing is left.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use futures_util::{
-    FutureExt as _, StreamExt as _,
-    future::{AbortHandle, BoxFuture, abortable},
-    stream::FuturesUnordered,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
-use landfall_core::Timestamp;
-use landfall_store::{Lease, MessageOutlook};
 
-use super::{Chat, Moves, mover, work::Work};
+use futures_util::future::BoxFuture;
+use landfall_core::Timestamp;
+use landfall_store::{Lease, MessageOutlook, Tx};
+
+use super::{Chat, Moves, mover, under_way::UnderWay, work::Work};
 use crate::{Error, Silent, Stop, worker::Worker};
 
 /// How a run of messages is limited.
@@ -25,6 +27,8 @@ pub struct ChatRun {
 /// What a run of messages came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatReport {
+    /// Messages that this run published.
+    pub published: u64,
     /// Nothing is left that could go on by itself, but for what waits for a moment or for the platform's carrier.
     pub is_drained: bool,
     /// Messages that are not finished and not staged.
@@ -51,155 +55,112 @@ impl Chat {
         let engine = &self.inner.engine;
         let worker = Worker::enter(engine, &Silent).await?;
         let deadline = options.budget.map(|budget| tokio::time::Instant::now() + budget);
-        let mut running = Running {
-            chat: self,
-            worker,
-            works: FuturesUnordered::new(),
-            held: BTreeMap::new(),
-            movers: BTreeMap::new(),
-        };
+        let published = Arc::<AtomicU64>::default();
+        let mut keeper = Keeper { chat: self, worker, published: Arc::clone(&published) };
+        let mut work = UnderWay::default();
         let ended = {
-            let work = running.until_drained(&options.stop);
+            let drained = until_drained(&mut keeper, &mut work, &options.stop);
             match deadline {
-                Some(deadline) => tokio::time::timeout_at(deadline, work).await.unwrap_or(Ok(false)),
-                None => work.await,
+                Some(deadline) => tokio::time::timeout_at(deadline, drained).await.unwrap_or(Ok(false)),
+                None => drained.await,
             }
         };
-        let Running { worker, works, .. } = running;
-        drop(works);
+        drop(work);
         // Also after an error: leases that nobody works on are nobody's.
-        let left = worker.leave().await;
+        let left = keeper.worker.leave().await;
         let is_drained = ended?;
         left?;
         let destination = self.inner.destination;
         let (remaining, transfers, next_wake) = engine.journal.read(move |tx| tx.messages_left(destination)).await?;
-        Ok(ChatReport { is_drained, remaining, transfers, next_wake })
+        let published = published.load(Ordering::Relaxed);
+        Ok(ChatReport { published, is_drained, remaining, transfers, next_wake })
     }
 }
 
-enum Ended {
-    Work(Lease, Result<(), Error>),
-    Moved(String, Result<(), Error>),
-}
-
-struct Running<'c> {
+/// Everything of a run but what is under way.
+struct Keeper<'c> {
     chat: &'c Chat,
     worker: Worker,
-    works: FuturesUnordered<BoxFuture<'static, Ended>>,
-    held: BTreeMap<i64, (Lease, AbortHandle)>,
-    /// Transfers that this process carries, by attempt.
-    movers: BTreeMap<String, AbortHandle>,
+    published: Arc<AtomicU64>,
 }
 
-impl Running<'_> {
-    /// `true` if nothing is left to do.
-    async fn until_drained(&mut self, stop: &Stop) -> Result<bool, Error> {
-        let mut swept = false;
-        loop {
-            if stop.was_said() {
-                return Ok(false);
-            }
-            if !self.worker.tend(&Silent).await? {
-                // We stood still for so long that others took our messages.
-                self.works = FuturesUnordered::new();
-                self.held.clear();
-                self.movers.clear();
-                let fresh = Worker::enter(&self.chat.inner.engine, &Silent).await?;
-                std::mem::replace(&mut self.worker, fresh).leave().await?;
-            }
-            let outlook = self.look().await?;
-            self.drop_lost(&outlook);
-            if outlook.can_claim {
-                self.claim().await?;
-            }
-            if outlook.has_ready {
-                self.begin_moves().await?;
-            }
-            if self.works.is_empty() {
-                if !std::mem::replace(&mut swept, true) {
-                    self.tidy().await?;
-                    continue;
-                }
-                let looks_again = outlook.can_claim || outlook.has_ready;
-                let is_soon = outlook.due.is_some_and(|due| due <= self.now().after(self.chat.inner.settings.linger));
-                if !looks_again && !is_soon {
-                    return Ok(true);
-                }
-            }
-            self.next(&outlook).await?;
+/// Until nothing is left to do (`true`), or somebody says stop.
+async fn until_drained(keeper: &mut Keeper<'_>, work: &mut UnderWay, stop: &Stop) -> Result<bool, Error> {
+    let mut swept = false;
+    loop {
+        if stop.was_said() {
+            return Ok(false);
         }
-    }
-
-    async fn next(&mut self, outlook: &MessageOutlook) -> Result<(), Error> {
-        let until_due = outlook.due.map_or(LOOK_EVERY, |due| due.since(self.now()).max(Duration::from_millis(1)));
-        let pause = until_due.min(LOOK_EVERY);
+        if !work.alongside(keeper.worker.tend(&Silent)).await? {
+            // We stood still for so long that others took our messages.
+            work.drop_all();
+            let fresh = Worker::enter(&keeper.chat.inner.engine, &Silent).await?;
+            std::mem::replace(&mut keeper.worker, fresh).leave().await?;
+        }
+        let leases = work.leases();
+        let outlook = work.alongside(keeper.look(leases)).await?;
+        work.drop_lost(&outlook.lost);
+        if outlook.can_claim {
+            for lease in work.alongside(keeper.claim()).await? {
+                let published = Arc::clone(&keeper.published);
+                work.work(lease.clone(), Work { chat: keeper.chat.clone(), lease, published }.run());
+            }
+        }
+        if outlook.has_ready {
+            let under_way = work.transfers();
+            for transfer in work.alongside(keeper.begin_transfers(under_way)).await? {
+                work.carry(transfer);
+            }
+        }
+        if work.is_empty() {
+            if !std::mem::replace(&mut swept, true) {
+                keeper.tidy().await?;
+                continue;
+            }
+            let looks_again = outlook.can_claim || outlook.has_ready;
+            let soon = keeper.now().after(keeper.chat.inner.settings.linger);
+            if !looks_again && outlook.due.is_none_or(|due| due > soon) {
+                return Ok(true);
+            }
+        }
+        let until_due = outlook.due.map_or(LOOK_EVERY, |due| due.since(keeper.now()).max(Duration::from_millis(1)));
         tokio::select! {
             biased;
-            Some(ended) = self.works.next(), if !self.works.is_empty() => match ended {
-                Ended::Work(lease, done) => {
-                    if self.held.get(&lease.item.0).is_some_and(|(held, _)| *held == lease) {
-                        self.held.remove(&lease.item.0);
-                    }
-                    done
-                }
-                Ended::Moved(attempt, done) => {
-                    self.movers.remove(&attempt);
-                    done
-                }
-            },
-            () = tokio::time::sleep(pause) => Ok(()),
+            ended = work.next() => ended?,
+            () = tokio::time::sleep(until_due.min(LOOK_EVERY)) => {}
         }
     }
+}
 
-    async fn look(&mut self) -> Result<MessageOutlook, Error> {
+impl Keeper<'_> {
+    async fn look(&mut self, leases: Vec<Lease>) -> Result<MessageOutlook, Error> {
         let inner = &self.chat.inner;
         let (destination, limits, now) = (inner.destination, inner.settings.limits, self.now());
         let worker = self.worker.id.clone();
-        let leases: Vec<Lease> = self.held.values().map(|(lease, _)| lease.clone()).collect();
-        let read = move |tx: &landfall_store::Tx<'_>| tx.message_outlook(destination, &worker, &leases, limits, now);
+        let read = move |tx: &Tx<'_>| tx.message_outlook(destination, &worker, &leases, limits, now);
         Ok(inner.engine.journal.read(read).await?)
     }
 
-    /// Stops work on messages that a person took back, or that another worker has.
-    fn drop_lost(&mut self, outlook: &MessageOutlook) {
-        for item in &outlook.lost {
-            if let Some((_, abort)) = self.held.remove(&item.0) {
-                abort.abort();
-            }
-        }
-    }
-
-    async fn claim(&mut self) -> Result<(), Error> {
+    async fn claim(&mut self) -> Result<Vec<Lease>, Error> {
         let inner = &self.chat.inner;
         let (destination, limits, now) = (inner.destination, inner.settings.limits, self.now());
         let worker = self.worker.id.clone();
-        let claimed = inner.engine.journal.write(move |tx| {
+        let claim = move |tx: &Tx<'_>| {
             tx.wake(now)?;
             tx.claim_messages(&worker, destination, limits, usize::MAX, now)
-        });
-        for lease in claimed.await? {
-            let work = Work { chat: self.chat.clone(), lease: lease.clone() };
-            let (work, abort) = abortable(work.run());
-            self.held.insert(lease.item.0, (lease.clone(), abort));
-            self.works.push(work.map(move |done| Ended::Work(lease, done.unwrap_or(Ok(())))).boxed());
-        }
-        Ok(())
+        };
+        Ok(inner.engine.journal.write(claim).await?)
     }
 
-    /// Begins transfers that this process carries itself.
-    async fn begin_moves(&mut self) -> Result<(), Error> {
-        let Moves::InProcess(carrier) = &self.chat.inner.moves else { return Ok(()) };
-        let room = self.chat.inner.settings.transfers_max.saturating_sub(self.movers.len());
+    /// Transfers that this process carries itself, as many as there is room for.
+    async fn begin_transfers(&mut self, under_way: usize) -> Result<Vec<BoxFuture<'static, Result<(), Error>>>, Error> {
+        let Moves::InProcess(carrier) = &self.chat.inner.moves else { return Ok(Vec::new()) };
+        let room = self.chat.inner.settings.transfers_max.saturating_sub(under_way);
         if room == 0 {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        for transfer in self.chat.take_for(Some(self.worker.id.clone()), room).await? {
-            let attempt = transfer.attempt.clone();
-            let (moving, abort) = abortable(mover::carry(self.chat.clone(), carrier.clone(), transfer));
-            self.movers.insert(attempt.clone(), abort);
-            self.works.push(moving.map(move |done| Ended::Moved(attempt, done.unwrap_or(Ok(())))).boxed());
-        }
-        Ok(())
+        let transfers = self.chat.take_for(Some(self.worker.id.clone()), room).await?;
+        Ok(transfers.into_iter().map(|one| mover::carry(self.chat.clone(), Arc::clone(carrier), one)).collect())
     }
 
     /// Collects what was staged and never sent, and removes files that nothing needs.

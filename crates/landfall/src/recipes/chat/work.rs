@@ -1,6 +1,12 @@
 //! One message under a lease, from where the journal has it to where it cannot be taken further.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use landfall_core::{
@@ -8,6 +14,7 @@ use landfall_core::{
     Remedy, Timestamp, Waits, next_message_step,
 };
 use landfall_crypto::xmtp::{AttachmentSecrets, ContentDigest, RemoteAttachment, encode_text};
+use landfall_env::Sabotage;
 use landfall_store::{AttachmentRow, Lease, Message, MessageContent, NewAttempt, Sealed, StoreError, Tx};
 use zeroize::Zeroizing;
 
@@ -23,6 +30,8 @@ use crate::Error;
 pub(crate) struct Work {
     pub(crate) chat: Chat,
     pub(crate) lease: Lease,
+    /// Counts what was published.
+    pub(crate) published: Arc<AtomicU64>,
 }
 
 /// Why a step did not succeed.
@@ -115,7 +124,7 @@ impl Work {
         MessageView {
             state: present.message.state.clone(),
             payload,
-            behind: present.behind,
+            behind: present.behind.filter(|_| !self.sabotaged(Sabotage::PublishOutOfTurn)),
             is_frozen: present.message.publish == PublishState::Frozen,
             may_be_seen: present.message.publishes > 0,
         }
@@ -235,11 +244,17 @@ impl Work {
             let why = "it may have been published, and the keys to publish the same again are lost";
             return Err(Failure::new(Remedy::Block, Code::AnswerLost, why).into());
         };
-        self.write(|tx, lease, now| tx.publishing(lease, now)).await?;
+        if !self.sabotaged(Sabotage::SkipPublishIntent) {
+            self.write(|tx, lease, now| tx.publishing(lease, now)).await?;
+        }
         self.reached("chat.publishing");
+        let idempotency_key = match self.sabotaged(Sabotage::FreshKeyPerPublish) {
+            true => inner.engine.env.random.name(),
+            false => present.message.idempotency_key.clone(),
+        };
         let publication = Publication {
             lane: present.lane.clone().unwrap_or_default(),
-            idempotency_key: present.message.idempotency_key.clone(),
+            idempotency_key,
             content: Bytes::copy_from_slice(&body),
         };
         let told = tokio::time::timeout(inner.settings.publish_timeout, inner.publisher.publish(publication)).await;
@@ -247,6 +262,7 @@ impl Work {
         match told {
             Ok(Published::Accepted) => {
                 self.write(|tx, lease, now| tx.message_published(lease, now)).await?;
+                self.published.fetch_add(1, Ordering::Relaxed);
                 self.reached("chat.published.committed");
                 inner.at_rest.forget(self.lease.item);
                 Err(Halt::LeaseGone)
@@ -315,6 +331,10 @@ impl Work {
 
     fn now(&self) -> Timestamp {
         self.chat.inner.engine.now()
+    }
+
+    fn sabotaged(&self, sabotage: Sabotage) -> bool {
+        self.chat.inner.engine.env.steps.sabotaged(sabotage)
     }
 
     fn reached(&self, step: &'static str) {

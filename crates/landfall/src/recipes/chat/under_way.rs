@@ -1,0 +1,108 @@
+//! What a run has under way: messages that are worked on, and transfers that this process carries.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{AbortHandle, BoxFuture, abortable},
+    stream::FuturesUnordered,
+};
+use landfall_core::ItemId;
+use landfall_store::Lease;
+
+use crate::Error;
+
+/// Work that may end at any moment.
+#[derive(Default)]
+pub(crate) struct UnderWay {
+    futures: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// What ended while something else was being waited for.
+    ended: VecDeque<Ended>,
+    held: BTreeMap<i64, (Lease, AbortHandle)>,
+    transfers: usize,
+}
+
+enum Ended {
+    Work(Lease, Result<(), Error>),
+    Transfer(Result<(), Error>),
+}
+
+impl UnderWay {
+    /// Begins to work on a message.
+    pub(crate) fn work(&mut self, lease: Lease, work: impl Future<Output = Result<(), Error>> + Send + 'static) {
+        let (work, abort) = abortable(work);
+        self.held.insert(lease.item.0, (lease.clone(), abort));
+        self.futures.push(work.map(move |done| Ended::Work(lease, done.unwrap_or(Ok(())))).boxed());
+    }
+
+    /// Begins to carry a transfer.
+    pub(crate) fn carry(&mut self, transfer: BoxFuture<'static, Result<(), Error>>) {
+        self.transfers += 1;
+        self.futures.push(transfer.map(Ended::Transfer).boxed());
+    }
+
+    /// How many transfers this process carries.
+    pub(crate) fn transfers(&self) -> usize {
+        self.transfers
+    }
+
+    /// The leases of what is worked on.
+    pub(crate) fn leases(&self) -> Vec<Lease> {
+        self.held.values().map(|(lease, _)| lease.clone()).collect()
+    }
+
+    /// Stops work on messages that a person took back, or that another worker has.
+    pub(crate) fn drop_lost(&mut self, lost: &[ItemId]) {
+        for item in lost {
+            if let Some((_, abort)) = self.held.remove(&item.0) {
+                abort.abort();
+            }
+        }
+    }
+
+    /// Stops everything.
+    pub(crate) fn drop_all(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.futures.is_empty() && self.ended.is_empty()
+    }
+
+    /// Waits for something while the work goes on. Work that is not polled may be next in line for the journal: to wait
+    /// for the journal without polling it would be to wait for ever.
+    pub(crate) async fn alongside<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = std::pin::pin!(other);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut other => return done,
+                Some(ended) = self.futures.next(), if !self.futures.is_empty() => self.ended.push_back(ended),
+            }
+        }
+    }
+
+    /// Waits until some work has ended; for ever if there is none.
+    pub(crate) async fn next(&mut self) -> Result<(), Error> {
+        let ended = match self.ended.pop_front() {
+            Some(ended) => ended,
+            None => match self.futures.next().await {
+                Some(ended) => ended,
+                None => std::future::pending().await,
+            },
+        };
+        match ended {
+            Ended::Work(lease, done) => {
+                // The message may be worked on under a newer lease by now.
+                if self.held.get(&lease.item.0).is_some_and(|(held, _)| *held == lease) {
+                    self.held.remove(&lease.item.0);
+                }
+                done
+            }
+            Ended::Transfer(done) => {
+                self.transfers -= 1;
+                done
+            }
+        }
+    }
+}
