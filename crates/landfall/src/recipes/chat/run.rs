@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use landfall_core::Timestamp;
-use landfall_store::{Lease, MessageOutlook, Tx};
+use landfall_store::{Lease, MessageOutlook, Tx, Version};
 
 use super::{Chat, Moves, mover, under_way::UnderWay, work::Work};
 use crate::{Error, Silent, Stop, worker::Worker};
@@ -56,7 +56,7 @@ impl Chat {
         let worker = Worker::enter(engine, &Silent).await?;
         let deadline = options.budget.map(|budget| tokio::time::Instant::now() + budget);
         let published = Arc::<AtomicU64>::default();
-        let mut keeper = Keeper { chat: self, worker, published: Arc::clone(&published) };
+        let mut keeper = Keeper { chat: self, worker, published: Arc::clone(&published), seen: None };
         let mut work = UnderWay::default();
         let ended = {
             let drained = until_drained(&mut keeper, &mut work, &options.stop);
@@ -82,6 +82,8 @@ struct Keeper<'c> {
     chat: &'c Chat,
     worker: Worker,
     published: Arc<AtomicU64>,
+    /// What the journal said last, and at which version.
+    seen: Option<(Version, MessageOutlook)>,
 }
 
 /// Until nothing is left to do (`true`), or somebody says stop.
@@ -99,7 +101,7 @@ async fn until_drained(keeper: &mut Keeper<'_>, work: &mut UnderWay, stop: &Stop
         }
         let leases = work.leases();
         let outlook = work.alongside(keeper.look(leases)).await?;
-        work.drop_lost(&outlook.lost);
+        work.drop_lost(&outlook.lost, LOOK_EVERY);
         if outlook.can_claim {
             for lease in work.alongside(keeper.claim()).await? {
                 let published = Arc::clone(&keeper.published);
@@ -133,12 +135,23 @@ async fn until_drained(keeper: &mut Keeper<'_>, work: &mut UnderWay, stop: &Stop
 }
 
 impl Keeper<'_> {
+    /// What the journal says now. Costs no write, and next to nothing if it says what it said before.
     async fn look(&mut self, leases: Vec<Lease>) -> Result<MessageOutlook, Error> {
         let inner = &self.chat.inner;
+        // Taken first: what is committed from here on is seen by the next look at the latest.
+        let version = inner.engine.journal.version().await.ok();
+        if let Some((at, outlook)) = &self.seen
+            && Some(*at) == version
+            && outlook.due.is_none_or(|due| due > self.now())
+        {
+            return Ok(outlook.clone());
+        }
         let (destination, limits, now) = (inner.destination, inner.settings.limits, self.now());
         let worker = self.worker.id.clone();
         let read = move |tx: &Tx<'_>| tx.message_outlook(destination, &worker, &leases, limits, now);
-        Ok(inner.engine.journal.read(read).await?)
+        let outlook = inner.engine.journal.read(read).await?;
+        self.seen = version.map(|version| (version, outlook.clone()));
+        Ok(outlook)
     }
 
     async fn claim(&mut self) -> Result<Vec<Lease>, Error> {

@@ -1,6 +1,9 @@
 //! What a run has under way: messages that are worked on, and transfers that this process carries.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use futures_util::{
     FutureExt as _, StreamExt as _,
@@ -9,6 +12,7 @@ use futures_util::{
 };
 use landfall_core::ItemId;
 use landfall_store::Lease;
+use tokio::time::Instant;
 
 use crate::Error;
 
@@ -18,8 +22,16 @@ pub(crate) struct UnderWay {
     futures: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// What ended while something else was being waited for.
     ended: VecDeque<Ended>,
-    held: BTreeMap<i64, (Lease, AbortHandle)>,
+    held: BTreeMap<i64, Held>,
     transfers: usize,
+}
+
+/// A message that is worked on.
+struct Held {
+    lease: Lease,
+    abort: AbortHandle,
+    /// When its lease was first seen to be gone.
+    lost_at: Option<Instant>,
 }
 
 enum Ended {
@@ -31,7 +43,7 @@ impl UnderWay {
     /// Begins to work on a message.
     pub(crate) fn work(&mut self, lease: Lease, work: impl Future<Output = Result<(), Error>> + Send + 'static) {
         let (work, abort) = abortable(work);
-        self.held.insert(lease.item.0, (lease.clone(), abort));
+        self.held.insert(lease.item.0, Held { lease: lease.clone(), abort, lost_at: None });
         self.futures.push(work.map(move |done| Ended::Work(lease, done.unwrap_or(Ok(())))).boxed());
     }
 
@@ -48,14 +60,19 @@ impl UnderWay {
 
     /// The leases of what is worked on.
     pub(crate) fn leases(&self) -> Vec<Lease> {
-        self.held.values().map(|(lease, _)| lease.clone()).collect()
+        self.held.values().map(|held| held.lease.clone()).collect()
     }
 
     /// Stops work on messages that a person took back, or that another worker has.
-    pub(crate) fn drop_lost(&mut self, lost: &[ItemId]) {
+    ///
+    /// A message that is finished has no lease either, and its work may just be about to say so. So one whose lease is gone
+    /// has `grace` to end by itself.
+    pub(crate) fn drop_lost(&mut self, lost: &[ItemId], grace: Duration) {
         for item in lost {
-            if let Some((_, abort)) = self.held.remove(&item.0) {
-                abort.abort();
+            let Some(held) = self.held.get_mut(&item.0) else { continue };
+            if held.lost_at.get_or_insert_with(Instant::now).elapsed() >= grace {
+                held.abort.abort();
+                self.held.remove(&item.0);
             }
         }
     }
@@ -94,7 +111,7 @@ impl UnderWay {
         match ended {
             Ended::Work(lease, done) => {
                 // The message may be worked on under a newer lease by now.
-                if self.held.get(&lease.item.0).is_some_and(|(held, _)| *held == lease) {
+                if self.held.get(&lease.item.0).is_some_and(|held| held.lease == lease) {
                     self.held.remove(&lease.item.0);
                 }
                 done
