@@ -137,6 +137,7 @@ impl Tx<'_> {
                 AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1
               ORDER BY (SELECT priority FROM item WHERE item.id = attempt.item), item, created_at LIMIT ?3"
         ))?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
         let rows = statement.query_map((destination.0, worker, most), read_attempt)?;
         let attempts = rows.collect::<Result<Vec<_>, _>>()?;
         let mut out = self.connection.prepare_cached("UPDATE attempt SET state = 'out' WHERE id = ?1")?;

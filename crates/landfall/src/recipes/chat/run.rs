@@ -151,7 +151,7 @@ impl Running<'_> {
         }
     }
 
-    async fn look(&self) -> Result<MessageOutlook, Error> {
+    async fn look(&mut self) -> Result<MessageOutlook, Error> {
         let inner = &self.chat.inner;
         let (destination, limits, now) = (inner.destination, inner.settings.limits, self.now());
         let worker = self.worker.id.clone();
@@ -203,7 +203,7 @@ impl Running<'_> {
     }
 
     /// Collects what was staged and never sent, and removes files that nothing needs.
-    async fn tidy(&self) -> Result<(), Error> {
+    async fn tidy(&mut self) -> Result<(), Error> {
         self.chat.collect_staged(self.now()).await?;
         let spool = self.chat.inner.spool.clone();
         self.chat.inner.engine.journal.write(move |tx| spool.sweep(tx)).await?;
