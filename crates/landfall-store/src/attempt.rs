@@ -45,6 +45,8 @@ pub struct Attempt {
     pub worker: Option<String>,
     /// The platform's own name for it.
     pub platform: Option<String>,
+    /// When it was granted.
+    pub created_at: Timestamp,
 }
 
 /// Where an attempt stands.
@@ -287,7 +289,8 @@ impl Tx<'_> {
         let mut expired = 0;
         for attempt in ready {
             let deadline = attempt.deadline.unwrap_or(now);
-            if landfall_core::latest_start(deadline, attempt.size, bytes_per_second_min) <= now {
+            let latest = landfall_core::latest_start(attempt.created_at, deadline, attempt.size, bytes_per_second_min);
+            if latest <= now {
                 self.end_attempt(&attempt.id, "expired", now)?;
                 self.set_free(attempt.item, None, now)?;
                 expired += 1;
@@ -356,7 +359,7 @@ impl Tx<'_> {
     }
 }
 
-const COLUMNS: &str = "id, item, file, size, digest, request, asset_url, deadline, state, worker, platform";
+const COLUMNS: &str = "id, item, file, size, digest, request, asset_url, deadline, state, worker, platform, created_at";
 
 fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
     let state = AttemptState::parse(&row.get::<_, String>(8)?);
@@ -372,5 +375,6 @@ fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         state,
         worker: row.get(9)?,
         platform: row.get(10)?,
+        created_at: Timestamp(row.get(11)?),
     })
 }

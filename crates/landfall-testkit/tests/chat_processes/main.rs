@@ -3,8 +3,12 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod budget;
 mod host;
 mod kills;
 mod lies;
+mod memory;
 mod process;
 mod stage;
+mod suspension;
+mod together;

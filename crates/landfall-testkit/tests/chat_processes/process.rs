@@ -98,9 +98,11 @@ impl Process {
         }
     }
 
-    /// Whether a question is answered by now.
-    pub(crate) fn is_answered(&self, id: u64) -> bool {
-        self.heard.said.lock().unwrap().answers.contains_key(&id)
+    /// Waits until so many of these questions have answers.
+    pub(crate) fn await_answers(&self, ids: impl Iterator<Item = u64>, count: usize) {
+        let ids: Vec<u64> = ids.collect();
+        let answered = |said: &mut Said| ids.iter().filter(|id| said.answers.contains_key(id)).count() >= count;
+        self.heard.wait_for(|said| answered(said).then_some(()));
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -163,6 +163,12 @@ impl App {
         }))
     }
 
+    /// What happened to items, oldest first: pairs of an item and a word.
+    async fn events(&self) -> Answer {
+        let events = self.engine.events_since(0, usize::MAX).await.map_err(say)?;
+        Ok(json!(events.iter().map(|event| json!([event.item.0, event.kind])).collect::<Vec<_>>()))
+    }
+
     async fn release(&self, question: &Value) -> Answer {
         let items = question["items"].as_array().into_iter().flatten().filter_map(|item| item.as_i64().map(ItemId));
         self.chat.release(items.collect()).await.map(|count| json!(count)).map_err(say)
@@ -198,6 +204,7 @@ impl Answers for App {
                 "hand-over" => self.hand_over().await,
                 "hear" => self.hear(&question).await,
                 "echoes" => self.echoes(&question).await,
+                "events" => self.events().await,
                 "release" => self.release(&question).await,
                 "lane" => self.lane(&question).await,
                 "suspend" => {

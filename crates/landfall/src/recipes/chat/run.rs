@@ -1,6 +1,9 @@
 //! Working on messages: within a budget, as long as a wake-up lasts, or until nothing is left.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use futures_util::{
     FutureExt as _, StreamExt as _,
@@ -51,13 +54,8 @@ impl Chat {
         let engine = &self.inner.engine;
         let worker = Worker::enter(engine, &Silent).await?;
         let deadline = options.budget.map(|budget| tokio::time::Instant::now() + budget);
-        let mut running = Running {
-            chat: self,
-            worker,
-            works: FuturesUnordered::new(),
-            held: BTreeMap::new(),
-            movers: BTreeMap::new(),
-        };
+        let mut running =
+            Running { chat: self, worker, works: UnderWay::default(), held: BTreeMap::new(), movers: BTreeMap::new() };
         let ended = {
             let work = running.until_drained(&options.stop);
             match deadline {
@@ -82,10 +80,44 @@ enum Ended {
     Moved(String, Result<(), Error>),
 }
 
+/// What this run is at.
+#[derive(Default)]
+struct UnderWay {
+    works: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// What ended while something else was being waited for.
+    ended: VecDeque<Ended>,
+}
+
+impl UnderWay {
+    fn is_empty(&self) -> bool {
+        self.works.is_empty() && self.ended.is_empty()
+    }
+
+    /// Waits for something while the work goes on. Work that is not polled may be next in line for the journal: to wait
+    /// for the journal without polling it would be to wait for ever.
+    async fn alongside<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = std::pin::pin!(other);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut other => return done,
+                Some(ended) = self.works.next(), if !self.works.is_empty() => self.ended.push_back(ended),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Ended> {
+        match self.ended.pop_front() {
+            Some(ended) => Some(ended),
+            None => self.works.next().await,
+        }
+    }
+}
+
 struct Running<'c> {
     chat: &'c Chat,
     worker: Worker,
-    works: FuturesUnordered<BoxFuture<'static, Ended>>,
+    works: UnderWay,
     held: BTreeMap<i64, (Lease, AbortHandle)>,
     /// Transfers that this process carries, by attempt.
     movers: BTreeMap<String, AbortHandle>,
@@ -99,9 +131,10 @@ impl Running<'_> {
             if stop.was_said() {
                 return Ok(false);
             }
-            if !self.worker.tend(&Silent).await? {
+            let Self { worker, works, .. } = self;
+            if !works.alongside(worker.tend(&Silent)).await? {
                 // We stood still for so long that others took our messages.
-                self.works = FuturesUnordered::new();
+                self.works = UnderWay::default();
                 self.held.clear();
                 self.movers.clear();
                 let fresh = Worker::enter(&self.chat.inner.engine, &Silent).await?;
@@ -120,7 +153,8 @@ impl Running<'_> {
                     self.tidy().await?;
                     continue;
                 }
-                let looks_again = outlook.can_claim || outlook.has_ready;
+                // What another process is at is left if that one dies or stands still.
+                let looks_again = outlook.can_claim || outlook.has_ready || outlook.others_work;
                 let is_soon = outlook.due.is_some_and(|due| due <= self.now().after(self.chat.inner.settings.linger));
                 if !looks_again && !is_soon {
                     return Ok(true);
@@ -157,7 +191,7 @@ impl Running<'_> {
         let worker = self.worker.id.clone();
         let leases: Vec<Lease> = self.held.values().map(|(lease, _)| lease.clone()).collect();
         let read = move |tx: &landfall_store::Tx<'_>| tx.message_outlook(destination, &worker, &leases, limits, now);
-        Ok(inner.engine.journal.read(read).await?)
+        Ok(self.works.alongside(inner.engine.journal.read(read)).await?)
     }
 
     /// Stops work on messages that a person took back, or that another worker has.
@@ -177,11 +211,11 @@ impl Running<'_> {
             tx.wake(now)?;
             tx.claim_messages(&worker, destination, limits, usize::MAX, now)
         });
-        for lease in claimed.await? {
+        for lease in self.works.alongside(claimed).await? {
             let work = Work { chat: self.chat.clone(), lease: lease.clone() };
             let (work, abort) = abortable(work.run());
             self.held.insert(lease.item.0, (lease.clone(), abort));
-            self.works.push(work.map(move |done| Ended::Work(lease, done.unwrap_or(Ok(())))).boxed());
+            self.works.works.push(work.map(move |done| Ended::Work(lease, done.unwrap_or(Ok(())))).boxed());
         }
         Ok(())
     }
@@ -193,11 +227,12 @@ impl Running<'_> {
         if room == 0 {
             return Ok(());
         }
-        for transfer in self.chat.take_for(Some(self.worker.id.clone()), room).await? {
+        let taken = self.chat.take_for(Some(self.worker.id.clone()), room);
+        for transfer in self.works.alongside(taken).await? {
             let attempt = transfer.attempt.clone();
             let (moving, abort) = abortable(mover::carry(self.chat.clone(), carrier.clone(), transfer));
             self.movers.insert(attempt.clone(), abort);
-            self.works.push(moving.map(move |done| Ended::Moved(attempt, done.unwrap_or(Ok(())))).boxed());
+            self.works.works.push(moving.map(move |done| Ended::Moved(attempt, done.unwrap_or(Ok(())))).boxed());
         }
         Ok(())
     }
