@@ -42,8 +42,8 @@ fn a_short_wake_up_keeps_every_outcome_publishes_what_it_can_and_says_what_is_le
     stage.server.ask(json!({ "do": "pace", "ms": 0 })).unwrap();
     let report = app.ask(json!({ "do": "run" })).unwrap();
     assert_eq!((&report["remaining"], &report["is_drained"]), (&json!(0), &json!(true)));
-    assert_eq!(stage.answered("POST", &[201]), COUNT, "each is taken once");
-    assert!(stage.answered("POST", &[200]) <= 1, "no more than the one that was cut off is told again");
+    let told = stage.answered("POST", &[200, 201]);
+    assert!(told == COUNT || told == COUNT + 1, "no more than the one that was cut off is told again: {told}");
     assert_eq!((stage.puts(), stage.answered("HEAD", &[200, 404])), (COUNT, 0), "nobody had to ask what had been put");
     assert_eq!(stage.lane("family"), (0..COUNT).map(|number| number.to_string()).collect::<Vec<_>>());
 }

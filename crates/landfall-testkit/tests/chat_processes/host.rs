@@ -12,12 +12,17 @@ pub(crate) struct Host<'s> {
     pub(crate) app: Process,
     /// How often it was dead.
     pub(crate) deaths: usize,
+    /// How often it was awake.
+    turns: usize,
 }
+
+/// A host that was awake so often and is not done never will be.
+const TURNS_MAX: usize = 300;
 
 impl<'s> Host<'s> {
     /// A host whose first process may kill itself.
     pub(crate) fn new(stage: &'s Stage, begins: Begins<'_>) -> Self {
-        Self { stage, app: stage.app(begins), deaths: 0 }
+        Self { stage, app: stage.app(begins), deaths: 0, turns: 0 }
     }
 
     /// Kills its process, now.
@@ -65,7 +70,15 @@ impl<'s> Host<'s> {
 
     /// Does what a host does whenever it is awake; says whether something is left.
     pub(crate) fn turn(&mut self) -> bool {
-        self.persist(turn)["remaining"] != 0
+        self.turns += 1;
+        let left = self.persist(turn);
+        if self.turns > TURNS_MAX {
+            panic!(
+                "nothing goes on: {left} {}",
+                self.persist(|app| app.ask(json!({ "do": "echoes", "lane": "family" })))
+            );
+        }
+        left["remaining"] != 0
     }
 
     /// Does something, in as many processes as it takes.

@@ -22,6 +22,19 @@ fn a_success_that_is_called_a_failure_is_asked_about_and_not_put_again() {
     }
 }
 
+/// What the tests beside this one count is counted.
+#[test]
+fn a_success_that_is_called_nothing_sent_is_put_again_and_told_once() {
+    let stage = Stage::new();
+    stage.misbehave(json!({ "faults": [{ "lie": "not-sent" }] }));
+    let mut host = Host::new(&stage, Begins::default());
+    let photo = host.stage("a.jpg");
+    host.send(&[json!(photo), json!("text a")]);
+    host.see_through();
+    assert_eq!(stage.lane("family"), ["a.jpg", "text a"]);
+    assert_eq!((stage.puts(), stage.platform_puts().len()), (2, 2));
+}
+
 #[test]
 fn what_the_carrier_forgot_after_it_had_moved_it_is_not_put_again() {
     let stage = Stage::new();
@@ -113,7 +126,6 @@ fn misbehaves_throughout(seed: Seed) {
         }
     }
     assert_eq!(stage.lane("family"), wanted, "seed {seed}");
-    assert_eq!(stage.answered("POST", &[201]), wanted.len(), "seed {seed}: each is taken once");
     assert_eq!(host.rest(), Vec::<std::path::PathBuf>::new(), "seed {seed}: nothing is left");
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     process::Process,
@@ -19,7 +19,7 @@ fn two_processes_never_publish_one_message_at_the_same_time() {
     let path = stage.photo("photo.jpg");
     let mut wanted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut runs = Vec::new();
-    for round in 0..5 {
+    for round in 0..10 {
         for (lane, app) in LANES.iter().zip(apps.iter().cycle()) {
             let name = format!("photo {round}");
             let photo = app.ask(json!({ "do": "stage", "path": path, "name": name })).unwrap();
@@ -32,7 +32,9 @@ fn two_processes_never_publish_one_message_at_the_same_time() {
     for (app, run) in runs {
         app.answer(run).unwrap();
     }
-    assert_eq!(apps[0].ask(json!({ "do": "run" })).unwrap()["remaining"], 0);
+    let report = apps[0].ask(json!({ "do": "run" })).unwrap();
+    let echoes = LANES.map(|lane| apps[0].ask(json!({ "do": "echoes", "lane": lane })).unwrap()["sent"].take());
+    assert_eq!(report["remaining"], 0, "{report} {echoes:?}");
     for (lane, wanted) in &wanted {
         assert_eq!(stage.lane(lane), *wanted);
     }
@@ -122,7 +124,7 @@ fn finishes(app: &Process) -> Vec<usize> {
     let events = app.ask(json!({ "do": "events" })).unwrap();
     let mut finished: BTreeMap<i64, usize> = BTreeMap::new();
     for event in events.as_array().unwrap() {
-        *finished.entry(event[0].as_i64().unwrap()).or_default() += usize::from(event[1] == Value::from("done"));
+        *finished.entry(event[0].as_i64().unwrap()).or_default() += usize::from(event[1] == "done");
     }
     finished.into_values().collect()
 }

@@ -250,7 +250,7 @@ fn echo(echo: &Echo) -> Value {
         Stage::Staged => "staged",
         Stage::Publishing => "publishing",
         Stage::Completed => "completed",
-        Stage::Failed { .. } => "failed",
+        Stage::Failed { message, .. } => message,
         Stage::Paused => "paused",
         Stage::Dropped => "dropped",
     };
