@@ -195,11 +195,13 @@ pub fn put_outcome(report: &PutReport) -> PutOutcome {
     }
 }
 
-/// The latest moment at which a transfer of so many bytes may still be handed over under a grant that ends at `deadline`:
-/// a carrier that begins later would be cut off, or refused.
-pub fn latest_start(deadline: Timestamp, bytes: u64, bytes_per_second_min: u64) -> Timestamp {
+/// The latest moment at which a transfer of so many bytes may still be handed over under a grant that lasts from `granted`
+/// to `deadline`: a carrier that begins later might be cut off, or refused. A grant is good for half of its time whatever
+/// the bytes: for those that might take longer than any grant lasts, another would be no better.
+pub fn latest_start(granted: Timestamp, deadline: Timestamp, bytes: u64, bytes_per_second_min: u64) -> Timestamp {
     let takes = Duration::from_secs((bytes / bytes_per_second_min.max(1)).saturating_add(1));
-    Timestamp(deadline.0.saturating_sub(i64::try_from(takes.as_millis()).unwrap_or(i64::MAX)))
+    let half = deadline.since(granted) / 2;
+    Timestamp(deadline.0.saturating_sub(i64::try_from(takes.min(half).as_millis()).unwrap_or(i64::MAX)))
 }
 
 #[cfg(test)]
@@ -271,7 +273,8 @@ mod tests {
 
     #[test]
     fn a_grant_is_used_only_while_there_is_time_for_the_bytes() {
-        assert_eq!(latest_start(Timestamp(60_000), 10_000, 1000), Timestamp(49_000));
-        assert!(latest_start(Timestamp(0), u64::MAX, 1) < Timestamp(0));
+        assert_eq!(latest_start(Timestamp(0), Timestamp(60_000), 10_000, 1000), Timestamp(49_000));
+        assert_eq!(latest_start(Timestamp(0), Timestamp(60_000), u64::MAX, 1), Timestamp(30_000), "or never");
+        assert_eq!(latest_start(Timestamp(60_000), Timestamp(0), u64::MAX, 1), Timestamp(0));
     }
 }

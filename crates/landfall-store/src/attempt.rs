@@ -46,6 +46,8 @@ pub struct Attempt {
     pub worker: Option<String>,
     /// The platform's own name for it.
     pub platform: Option<String>,
+    /// When it was granted.
+    pub created_at: Timestamp,
 }
 
 /// Where an attempt stands.
@@ -138,6 +140,7 @@ impl Tx<'_> {
                 AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1
               ORDER BY (SELECT priority FROM item WHERE item.id = attempt.item), item, created_at LIMIT ?3"
         ))?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
         let rows = statement.query_map((destination.0, worker, most), read_attempt)?;
         let attempts = rows.collect::<Result<Vec<_>, _>>()?;
         let mut out = self.connection.prepare_cached("UPDATE attempt SET state = 'out' WHERE id = ?1")?;
@@ -294,7 +297,8 @@ impl Tx<'_> {
         let mut expired = 0;
         for attempt in ready {
             let deadline = attempt.deadline.unwrap_or(now);
-            if landfall_core::latest_start(deadline, attempt.size, bytes_per_second_min) <= now {
+            let latest = landfall_core::latest_start(attempt.created_at, deadline, attempt.size, bytes_per_second_min);
+            if latest <= now {
                 self.end_attempt(&attempt.id, "expired", now)?;
                 self.set_free(attempt.item, None, now)?;
                 expired += 1;
@@ -366,7 +370,7 @@ impl Tx<'_> {
     }
 }
 
-const COLUMNS: &str = "id, item, file, size, digest, request, asset_url, deadline, state, worker, platform";
+const COLUMNS: &str = "id, item, file, size, digest, request, asset_url, deadline, state, worker, platform, created_at";
 
 fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
     let state = AttemptState::parse(&row.get::<_, String>(8)?);
@@ -382,5 +386,6 @@ fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         state,
         worker: row.get(9)?,
         platform: row.get(10)?,
+        created_at: Timestamp(row.get(11)?),
     })
 }

@@ -76,7 +76,7 @@ impl Tx<'_> {
 
     fn events(&self, sql: &str, bound: i64, limit: usize) -> Result<Vec<Event>, StoreError> {
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map((bound, limit), |row| {
+        let rows = statement.query_map((bound, i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
             Ok(Event {
                 number: row.get(0)?,
                 at: Timestamp(row.get(1)?),

@@ -32,6 +32,8 @@ pub struct MessageOutlook {
     pub has_queued: bool,
     /// There are attempts that one of our own carriers may take.
     pub has_ready: bool,
+    /// Another worker is at some of them: it may finish, die or stand still.
+    pub others_work: bool,
 }
 
 const HELD: &str = "SELECT count(*) FILTER (WHERE phase <> 'publish'), count(*) FILTER (WHERE phase = 'publish')
@@ -43,6 +45,8 @@ const QUEUED: &str =
     "SELECT EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
         AND waits <> 'unlock' AND waits <> 'token')";
 const DUE: &str = "SELECT min(not_before) FROM item WHERE waits = 'until'";
+const OTHERS: &str = "SELECT EXISTS (SELECT 1 FROM item
+      WHERE worker IS NOT NULL AND worker <> ?2 AND class = 'message' AND destination = ?1)";
 const READY_ATTEMPT: &str = "SELECT EXISTS (SELECT 1 FROM attempt WHERE state = 'ready' AND worker = ?1)";
 
 impl Tx<'_> {
@@ -90,6 +94,10 @@ impl Tx<'_> {
             due,
             has_queued: self.connection.prepare_cached(QUEUED)?.query_row([destination.0], |row| row.get(0))?,
             has_ready: self.connection.prepare_cached(READY_ATTEMPT)?.query_row([worker], |row| row.get(0))?,
+            others_work: self
+                .connection
+                .prepare_cached(OTHERS)?
+                .query_row((destination.0, worker), |row| row.get(0))?,
         })
     }
 
@@ -129,6 +137,6 @@ mod tests {
 
     #[test]
     fn what_is_asked_all_the_time_does_not_walk_through_what_is_finished() {
-        [HELD, READY, QUEUED, DUE].into_iter().for_each(crate::schema::assert_no_scan);
+        [HELD, READY, QUEUED, DUE, OTHERS].into_iter().for_each(crate::schema::assert_no_scan);
     }
 }

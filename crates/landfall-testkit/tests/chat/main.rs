@@ -1,5 +1,6 @@
 //! Conversations over the server's real router, without faults but those that a test makes.
 
+mod budget;
 mod order;
 mod platform;
 mod whole;

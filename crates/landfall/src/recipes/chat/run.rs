@@ -119,7 +119,8 @@ async fn until_drained(keeper: &mut Keeper<'_>, work: &mut UnderWay, stop: &Stop
                 keeper.tidy().await?;
                 continue;
             }
-            let looks_again = outlook.can_claim || outlook.has_ready;
+            // What another process is at is left to do if that one dies or stands still.
+            let looks_again = outlook.can_claim || outlook.has_ready || outlook.others_work;
             let soon = keeper.now().after(keeper.chat.inner.settings.linger);
             if !looks_again && outlook.due.is_none_or(|due| due > soon) {
                 return Ok(true);

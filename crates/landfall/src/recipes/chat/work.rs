@@ -15,7 +15,7 @@ use landfall_core::{
 };
 use landfall_crypto::xmtp::{AttachmentSecrets, ContentDigest, RemoteAttachment, encode_text};
 use landfall_env::Sabotage;
-use landfall_store::{AttachmentRow, Lease, Message, MessageContent, NewAttempt, Sealed, StoreError, Tx};
+use landfall_store::{AttachmentRow, AttemptState, Lease, Message, MessageContent, NewAttempt, Sealed, StoreError, Tx};
 use zeroize::Zeroizing;
 
 use super::{
@@ -107,7 +107,7 @@ impl Work {
             Action::Start(MessageStep::Freeze) => self.freeze(present).await,
             Action::Start(MessageStep::Publish) => self.publish(present).await,
             Action::WaitUntil(moment) => self.give_back(Waits::Until(moment)).await,
-            Action::WaitFor(condition) => self.give_back(condition).await,
+            Action::WaitFor(condition) => self.wait_for(condition).await,
             Action::Rest => self.give_back(Waits::Nothing).await,
         }
     }
@@ -314,6 +314,24 @@ impl Work {
     async fn block(&self, code: Code, message: String) -> Result<(), Halt> {
         let reason = BlockReason { code, message };
         self.write(move |tx, lease, now| tx.block(lease, &reason, now)).await
+    }
+
+    /// Gives the message back until something has happened. What that is is asked again in the same transaction: a message
+    /// or a transfer that ended since has woken those that waited for it then, and wakes nobody later.
+    async fn wait_for(&self, condition: Waits) -> Result<(), Halt> {
+        self.write(move |tx, lease, now| {
+            let waits = match condition {
+                Waits::Item(_) => tx.behind(lease.item)?.map_or(Waits::Nothing, Waits::Item),
+                Waits::Transfer => match tx.present_attempt(lease.item)?.map(|attempt| attempt.state) {
+                    Some(AttemptState::Ready | AttemptState::Out) => Waits::Transfer,
+                    _ => Waits::Nothing,
+                },
+                other => other,
+            };
+            tx.release(lease, waits, now)
+        })
+        .await?;
+        Err(Halt::LeaseGone)
     }
 
     async fn give_back(&self, waits: Waits) -> Result<(), Halt> {
