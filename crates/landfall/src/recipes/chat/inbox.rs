@@ -94,6 +94,21 @@ impl Inbox {
         placed.await.map_err(|source| self.unwritten(source))
     }
 
+    /// Gives a name to a small attachment that came inside its message.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written.
+    pub async fn keep(&self, name: Option<&str>, content: Vec<u8>) -> Result<Received, Error> {
+        let (name, drafts) = (file_name(name), Arc::clone(&self.drafts));
+        let (files, folder) = (Arc::clone(&self.env.files), self.folder.clone());
+        let placed = self.env.blocking.run(move || {
+            let (draft, mut file) = drafts.create()?;
+            file.append(&content)?;
+            place(files.as_ref(), Staged { draft, file }, &folder, &name)
+        });
+        placed.await.map_err(|source| self.unwritten(source))
+    }
+
     /// Opens an attachment into a draft. When this returns it is what was sent; its name is one that a file may have.
     async fn fetch(&self, remote: &RemoteAttachment) -> Result<(Staged, String), Error> {
         let mut body = self.server.fetch(remote.url()).await?.into_body();
