@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import shlex
 import signal
 import subprocess
 import time
@@ -13,7 +12,7 @@ from main_job import exif
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 #: Photos are made at most this large.
-EDGE_MAX = 4096
+EDGE_MAX = 2048
 
 
 def picture(width, height, seed):
@@ -65,7 +64,6 @@ def page():
         file.write("set -euo pipefail\n" + "\n".join(blocks))
     env = {**world.env, "PATH": f"{bin}:{world.env['PATH']}"}
     env.pop("LANDFALL_HOME")
-    # A port of its own, so that its server is no other's: the page's is the same for everybody.
     ended = subprocess.run(["bash", shell], cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
     out, err = ended.stdout.decode(errors="replace"), ended.stderr.decode(errors="replace")
     if not check(ended.returncode == 0, "page: every command ends well", f"{ended.returncode}\n{out[-3000:]}\n{err[-3000:]}"):
@@ -114,10 +112,10 @@ def killed():
     world.env.update({"LANDFALL_TOKEN": server.token, "LANDFALL_TO": proxy.url})
     rng, told, kills = random.Random("chat kills"), [], 0
     # When to kill: as soon as it is in charge, at a stage, or after a while.
-    moments = ["taken", "preparing", "uploading", "publishing", "completed", *(rng.uniform(0.02, 1.2) for _ in range(7))]
+    moments = ["taken", "preparing", "uploading", "publishing", "completed", *(rng.uniform(0.02, 2.5) for _ in range(7))]
     for number, moment in enumerate(moments):
         name, text = f"photo {number}.jpg", f"text {number}"
-        photo = put(os.path.join(world.source, name), picture(1600, 1200, number))
+        photo = put(os.path.join(world.source, name), picture(2400, 1600, number))
         sending = world.start("send", photo, "--text", text, "--lane", "family", "--json-lines")
         if isinstance(moment, float):
             time.sleep(moment)
@@ -142,7 +140,7 @@ def together():
     """Several processes send in one lane of one home at once"""
     world = World("chat-together")
     world.env["LANDFALL_TO"] = world.vault
-    pictures = [put(os.path.join(world.source, f"{number}.jpg"), picture(400, 300, number)) for number in range(8)]
+    pictures = [put(os.path.join(world.source, f"{number}.jpg"), picture(400, 304, number)) for number in range(8)]
     # The first thing that this home ever does is done by all of them at once.
     sending = [world.start("send", path, "--text", f"text of {os.path.basename(path)}", "--lane", "family", "--json-lines")
                for path in pictures]
@@ -186,15 +184,15 @@ def stopped():
     server = world.serve()
     proxy = Proxy(server.port, rate=40_000)
     world.env.update({"LANDFALL_TOKEN": server.token, "LANDFALL_TO": proxy.url})
-    photo = put(os.path.join(world.source, "photo.jpg"), picture(1600, 1200, "stopped"))
-    sending = world.start("send", photo, "--lane", "family", "--as-file", "--json-lines")
+    large = put(os.path.join(world.source, "large.bin"), random.Random("stopped").randbytes(1_000_000))
+    sending = world.start("send", large, "--lane", "family", "--json-lines")
     sending.event(lambda event: event.get("stage") == "uploading")
     sending.signal(signal.SIGINT)
     equal(sending.wait(), 130, "stopped: it ends with 130")
     check("`landfall run` goes on" in sending.errors, "stopped: and says how to go on", sending.errors)
     proxy.rate = None
     world.run("run").expect(0)
-    equal(tail(world), ["photo.jpg"], "stopped: a run sends it once")
+    equal(tail(world), ["large.bin"], "stopped: a run sends it once")
     away = world.run("send", "--text", "later", "--lane", "family", "--budget", "0s", "--json")
     equal(away.code, 5, "stopped: without a budget it is queued")
     document = world.run("status", "--json").expect(0).json["items"][0]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use landfall::{Destination, Engine, ItemSummary, RunReport};
+use landfall::{Destination, Engine, ItemId, ItemSummary, RunReport};
 use serde_json::{Value, json};
 
 use super::{
@@ -146,10 +146,12 @@ async fn chat(command: &Command, engine: &Engine, place: Place, active: &[ItemSu
             .hint("put the file `host.key` of this home back, or `landfall discard` them")
     })?;
     let connected = command.signals.unless_stopped(conversations.connect(command)).await?;
-    stages::work(command, &conversations, &connected).await?;
+    let sent = active.iter().filter(|item| item.destination == location && item.lane.is_some());
+    let sent: Vec<ItemId> = sent.map(|item| item.id).collect();
+    stages::work(command, &conversations, &connected, &sent).await?;
     let mut messages = Messages::default();
-    for item in active.iter().filter(|item| item.destination == location && item.lane.is_some()) {
-        let (item, _) = engine.item(item.id).await.during("cannot read the journal")?;
+    for id in sent {
+        let (item, _) = engine.item(id).await.during("cannot read the journal")?;
         messages.published += u64::from(item.state == "done");
         messages.queued += u64::from(item.state == "active");
         messages.is_logged_out |= item.waits == "token";

@@ -38,7 +38,7 @@ pub(crate) async fn send(mut command: Command, arguments: Send) -> Result<Exit, 
     });
     let (conversations, ids) = taken.await?;
     command.out.event("taken", fields(json!({ "lane": arguments.lane, "items": numbers(&ids) })));
-    let ended = carry(&command, &conversations).await.map_err(|failed| explain(failed, ids.len() as u64))?;
+    let ended = carry(&command, &conversations, &ids).await.map_err(|failed| explain(failed, ids.len() as u64))?;
     finish(&command, &conversations, &arguments.lane, &ids, ended).await
 }
 
@@ -98,9 +98,9 @@ fn say_as_it_is(command: &Command, file: &NewFile) {
     }
 }
 
-async fn carry(command: &Command, conversations: &Conversations) -> Result<Ended, Failed> {
+async fn carry(command: &Command, conversations: &Conversations, ids: &[ItemId]) -> Result<Ended, Failed> {
     let connected = command.signals.unless_stopped(conversations.connect(command)).await?;
-    stages::work(command, conversations, &connected).await
+    stages::work(command, conversations, &connected, ids).await
 }
 
 /// The same failure, saying what waits.

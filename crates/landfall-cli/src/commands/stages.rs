@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     command::Command,
-    conversations::{Connected, Conversations},
+    conversations::{self, Connected, Conversations},
     failed::{During as _, Failed},
     human,
     output::{Output, fields},
@@ -34,7 +34,8 @@ pub(crate) enum Ended {
 }
 
 /// Carries on with the messages of a destination until nothing is left that could go on now, the budget is spent, somebody
-/// says stop or the destination is away for too long; and shows it.
+/// says stop or the destination is away for too long; and shows it. While other processes work on what those that are
+/// `wanted` wait for, it waits for them.
 ///
 /// # Errors
 /// The journal's.
@@ -42,42 +43,71 @@ pub(crate) async fn work(
     command: &Command,
     conversations: &Conversations,
     connected: &Connected,
+    wanted: &[ItemId],
 ) -> Result<Ended, Failed> {
-    let cannot = "cannot go on";
-    let (chat, lanes, stop) = (&connected.chat, &conversations.lanes, Stop::default());
-    let budget = command.budget.map(|budget| budget.saturating_sub(command.took()));
+    let (chat, lanes) = (&connected.chat, &conversations.lanes);
     let mut stages = Stages::new(&command.out);
-    stages.show(&look(chat, lanes).await.during(cannot)?, chat.progress(), command.took());
+    let ended = loop {
+        let ended = run(command, conversations, chat, &mut stages).await.during("cannot go on")?;
+        if ended != Ended::Drained || !others_work(conversations, wanted).await.during("cannot read the journal")? {
+            break ended;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    stages.finish();
+    let_go(chat, lanes).await.during("cannot write to the journal")?;
+    Ok(ended)
+}
+
+async fn run(
+    command: &Command,
+    conversations: &Conversations,
+    chat: &Chat,
+    stages: &mut Stages,
+) -> Result<Ended, landfall::Error> {
+    let (lanes, stop) = (&conversations.lanes, Stop::default());
+    let budget = command.budget.map(|budget| budget.saturating_sub(command.took()));
+    stages.show(&look(chat, lanes).await?, chat.progress(), command.took());
     let run = chat.run(ChatRun { budget, stop: stop.clone() });
     tokio::pin!(run);
     let (mut changed_at, mut is_away) = (command.took(), false);
     let report = loop {
-        tokio::select! {
-            biased;
-            report = &mut run => break report.during(cannot)?,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
         if command.signals.exit().is_some() {
             stop.now();
         }
-        if stages.show(&look(chat, lanes).await.during(cannot)?, chat.progress(), command.took()) {
+        tokio::select! {
+            biased;
+            report = &mut run => break report?,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        if stages.show(&look(chat, lanes).await?, chat.progress(), command.took()) {
             changed_at = command.took();
         } else if command.took().saturating_sub(changed_at) > command.patience.max(Duration::from_secs(1))
             && chat.progress() == (0, 0)
-            && conversations.engine.counts().await.during(cannot)?.working == 0
+            && conversations.engine.counts().await?.working == 0
         {
+            // Whatever is left waits for a moment, and was tried in vain before.
             is_away = true;
             stop.now();
         }
     };
-    stages.show(&look(chat, lanes).await.during(cannot)?, chat.progress(), command.took());
-    stages.finish();
-    let_go(chat, lanes).await.during(cannot)?;
+    stages.show(&look(chat, lanes).await?, chat.progress(), command.took());
     Ok(match report.is_drained {
         true => Ended::Drained,
         false if is_away && command.signals.exit().is_none() => Ended::Away,
         false => Ended::Stopped,
     })
+}
+
+/// Whether any that is wanted is not settled, and another process is at it or at one before it.
+async fn others_work(conversations: &Conversations, wanted: &[ItemId]) -> Result<bool, landfall::Error> {
+    let active = conversations.engine.items(Some("active".to_owned()), usize::MAX >> 1).await?;
+    if !active.iter().any(|item| wanted.contains(&item.id)) {
+        return Ok(false);
+    }
+    let location = conversations::location(&conversations.place);
+    let mut active = active.iter().filter(|item| item.destination == location && item.lane.is_some());
+    Ok(active.any(|item| matches!(item.waits.as_str(), "nothing" | "transfer")))
 }
 
 /// A message, its lane, and how far it is.
