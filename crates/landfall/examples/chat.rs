@@ -113,7 +113,7 @@ impl Person {
         tokio::pin!(run);
         loop {
             tokio::select! {
-                report = &mut run => break report?,
+                report = &mut run => break report.map(drop)?,
                 () = tokio::time::sleep(Duration::from_millis(150)) => {
                     let (sent, total) = self.chat.progress();
                     if total > 0 {
@@ -240,9 +240,9 @@ fn stage(stage: &Stage) -> String {
 }
 
 /// A way to the vault that takes its time with uploads, so that there is something to see.
-struct SlowUpload(ServiceCarrier);
+struct SlowUpload<C>(C);
 
-impl Carrier for SlowUpload {
+impl<C: Carrier> Carrier for SlowUpload<C> {
     fn carry<'a>(&'a self, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, Loss>> {
         if request.method() != Method::PUT {
             return self.0.carry(request);
