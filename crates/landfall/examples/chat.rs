@@ -21,9 +21,10 @@ use landfall::{
     Carrier, Engine, Env, Origin, ServiceCarrier, Settings, Token, Vault,
     recipes::chat::{
         Chat, ChatHost, ChatRun, ChatServer, ChatSettings, Content, EchoContent, HostKey, Inbox, Lane, LanePublisher,
-        Lanes, Moves, NewFile, Part, Stage,
+        Lanes, Moves, NewFile, Part, Snapshot, Stage,
     },
 };
+use landfall_images::fixture;
 use landfall_server::{Server, ServerConfig};
 use landfall_transport::{Body, Loss};
 
@@ -92,18 +93,7 @@ impl Person {
     async fn send(&self, batch: Vec<Part>) -> Outcome<()> {
         self.chat.send(&self.lane, batch).await?;
         println!("{} sent; it is in charge now, and shown:", self.name);
-        self.show_echoes().await
-    }
-
-    /// What this side sees of its own messages before anybody else does.
-    async fn show_echoes(&self) -> Outcome<()> {
-        for echo in self.chat.echoes(&self.lane).await?.echoes {
-            let says = match &echo.content {
-                EchoContent::Text(text) => text.clone().unwrap_or_default(),
-                EchoContent::Attachment { name, .. } => format!("[{name}]"),
-            };
-            println!("    {says} ({})", stage(&echo.stage));
-        }
+        show(&self.chat.echoes(&self.lane).await?);
         Ok(())
     }
 
@@ -122,9 +112,9 @@ impl Person {
                 }
             }
         }
-        self.show_echoes().await?;
-        let echoes = self.chat.echoes(&self.lane).await?.echoes;
-        let done = echoes.iter().filter(|echo| echo.stage == Stage::Completed);
+        let snapshot = self.chat.echoes(&self.lane).await?;
+        show(&snapshot);
+        let done = snapshot.echoes.iter().filter(|echo| echo.stage == Stage::Completed);
         self.chat.release(done.map(|echo| echo.id).collect()).await?;
         Ok(())
     }
@@ -140,7 +130,7 @@ impl Person {
                 Some(Content::Text(text)) => println!("{} reads {}: {text}", self.name, message.number),
                 Some(Content::RemoteAttachment(remote)) => {
                     let photo = inbox.receive(remote).await?;
-                    println!("{} reads {}: a photo, {} bytes", self.name, message.number, photo.bytes);
+                    println!("{} reads {}: a file, {} bytes", self.name, message.number, photo.bytes);
                 }
                 other => println!("{} reads {}: {other:?}", self.name, message.number),
             }
@@ -152,22 +142,24 @@ impl Person {
 async fn scene(folder: &Path) -> Outcome<()> {
     let (anna, mut ben) = acquainted(folder).await?;
     println!("-- a photo moves while its text is being typed");
-    let photo = anna.choose(&picture(folder, "view.jpg")?).await?;
+    fs::write(folder.join("view.jpg"), fixture::jpeg(7, 3000, 2000))?;
+    let photo = anna.choose(&folder.join("view.jpg")).await?;
     anna.run().await?;
+    show(&anna.chat.staged().await?);
     anna.send(vec![photo, Part::Text("Look where we are".to_owned())]).await?;
     anna.run().await?;
     ben.read().await?;
 
     println!("-- a process is killed in the middle");
     drop(anna);
-    picture(folder, "snow.jpg")?;
+    fs::write(folder.join("snow.mp4"), fixture::Movie::mp4(2_000_000).bytes())?;
     let mut doomed = Command::new(std::env::current_exe()?);
     let mut doomed = doomed.arg(folder).arg(DOOMED).stdout(Stdio::piped()).spawn()?;
     let said = std::io::BufReader::new(doomed.stdout.take().ok_or("no stdout")?);
     for line in said.lines() {
         let line = line?;
         println!("{line}");
-        if line.ends_with("kB") {
+        if line.ends_with("kB") && !line.contains(" 0 %") {
             break;
         }
     }
@@ -175,10 +167,10 @@ async fn scene(folder: &Path) -> Outcome<()> {
     doomed.wait()?;
     println!("killed. Anna starts again, and nothing is lost:");
     let anna = Person::start(folder, "Anna").await?;
-    anna.show_echoes().await?;
+    show(&anna.chat.echoes(&anna.lane).await?);
     anna.run().await?;
     let arrived = ben.read().await?;
-    assert_eq!(arrived, 2, "the photo and its text arrive, once");
+    assert_eq!(arrived, 2, "the film and its text arrive, once");
     println!("-- the end");
     Ok(())
 }
@@ -194,8 +186,8 @@ async fn acquainted(folder: &Path) -> Outcome<(Person, Person)> {
 /// What the process does that is killed before it is done.
 async fn doomed(folder: &Path) -> Outcome<()> {
     let anna = Person::start(folder, "Anna").await?;
-    let photo = anna.choose(&folder.join("snow.jpg")).await?;
-    anna.send(vec![photo, Part::Text("It snows".to_owned())]).await?;
+    let film = anna.choose(&folder.join("snow.mp4")).await?;
+    anna.send(vec![film, Part::Text("It snows".to_owned())]).await?;
     anna.run().await
 }
 
@@ -224,18 +216,14 @@ fn host_key(home: &Path, env: &Env) -> Outcome<HostKey> {
     Ok(HostKey::from_bytes(fs::read(&path)?.as_slice().try_into()?))
 }
 
-fn picture(folder: &Path, name: &str) -> Outcome<PathBuf> {
-    let path = folder.join(name);
-    let seed = name.bytes().map(u64::from).sum();
-    fs::write(&path, landfall_images::fixture::jpeg(seed, 1600, 1200))?;
-    Ok(path)
-}
-
-fn stage(stage: &Stage) -> String {
-    match stage {
-        Stage::Uploading(fraction) => format!("uploading, {:.0} %", fraction * 100.0),
-        Stage::Failed { message, .. } => format!("failed: {message}"),
-        other => format!("{other:?}").to_lowercase(),
+/// What this side sees of its own messages before anybody else does.
+fn show(snapshot: &Snapshot) {
+    for echo in &snapshot.echoes {
+        let says = match &echo.content {
+            EchoContent::Text(text) => text.clone().unwrap_or_default(),
+            EchoContent::Attachment { name, .. } => format!("[{name}]"),
+        };
+        println!("    {says}: {:?}", echo.stage);
     }
 }
 
