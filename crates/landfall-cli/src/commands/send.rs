@@ -142,9 +142,9 @@ async fn finish(
     work::say_problems(command, &problems);
     for holder in &holders {
         let id = holder.id;
-        command
-            .out
-            .say(&format!("hint: `landfall skip {id}` leaves item {id} out, `landfall retry {id}` tries it again"));
+        command.out.say(&format!(
+            "hint: `landfall skip {id}` leaves item {id} out, `retry {id}` tries it again, `discard {id}` takes it back"
+        ));
     }
     if let Some(exit) = command.signals.exit() {
         command.out.note(&format!("{} still queued; `landfall run` goes on", human::count(queued, "message")));
