@@ -106,8 +106,8 @@ impl Person {
                 report = &mut run => break report.map(drop)?,
                 () = tokio::time::sleep(Duration::from_millis(150)) => {
                     let (sent, total) = self.chat.progress();
-                    if total > 0 {
-                        println!("    {} % of {} kB", sent * 100 / total, total / 1000);
+                    if let Some(percent) = (sent * 100).checked_div(total) {
+                        println!("    {percent} % of {} kB", total / 1000);
                     }
                 }
             }

@@ -48,12 +48,15 @@ pub(crate) async fn tail(command: &Command, arguments: &Tail) -> Result<Exit, Fa
         None => reader.last(&lane, arguments.last, &mut shown).await?,
     };
     note_read(&conversations, &lane, at).await?;
-    while arguments.follow {
-        tokio::time::sleep(ASK_EVERY).await;
-        let next = reader.all_after(at, &mut shown).await?;
-        if next != at {
-            at = next;
-            note_read(&conversations, &lane, at).await?;
+    if arguments.follow {
+        // Until somebody says stop, or the lane cannot be read any more.
+        loop {
+            tokio::time::sleep(ASK_EVERY).await;
+            let next = reader.all_after(at, &mut shown).await?;
+            if next != at {
+                at = next;
+                note_read(&conversations, &lane, at).await?;
+            }
         }
     }
     let problems = shown.problems;
