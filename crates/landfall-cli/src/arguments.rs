@@ -79,6 +79,10 @@ pub(crate) enum Subcommands {
     Verify(Verify),
     /// Remove contents from a vault
     Rm(Rm),
+    /// Send files and a text in a lane: all at once, in this order
+    Send(Send),
+    /// Conversations: their keys, and what arrived in them
+    Lane(LaneArguments),
     /// Go on with what is queued
     Run(Run),
     /// Show the queue, with the numbers that `show` and `cancel` take
@@ -89,6 +93,10 @@ pub(crate) enum Subcommands {
     Retry(Retry),
     /// Take items back: they are not uploaded
     Cancel(Cancel),
+    /// Leave messages out, so that those behind them go on
+    Skip(Cancel),
+    /// Take messages back, sent or not, and the texts that go with them
+    Discard(Cancel),
     /// Stop items for now
     Pause(Items),
     /// Let paused items go on
@@ -231,6 +239,101 @@ pub(crate) struct Rm {
     /// Contents, by the numbers that `ls` shows
     #[arg(required = true, value_name = "CONTENT")]
     pub ids: Vec<i64>,
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// Most bytes of a lane's name.
+const LANE_BYTES_MAX: usize = 128;
+
+/// What people call a lane.
+fn lane_name(name: &str) -> Result<String, String> {
+    match name.len() {
+        0 => Err("a lane needs a name".to_owned()),
+        _ if name.chars().any(char::is_control) => Err("the name of a lane has no control characters".to_owned()),
+        1..=LANE_BYTES_MAX => Ok(name.to_owned()),
+        bytes => Err(format!("the name of a lane has at most {LANE_BYTES_MAX} bytes, and this one has {bytes}")),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Send {
+    /// Files, in the order in which they are to arrive
+    #[arg(required_unless_present = "text", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// A text that follows the files, or stands alone
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub text: Option<String>,
+    /// The lane, as this home calls it
+    #[arg(long, value_name = "LANE", default_value = "default", value_parser = lane_name)]
+    pub lane: String,
+    /// Send photos as they are, with all that the camera noted
+    #[arg(long)]
+    pub as_file: bool,
+    #[command(flatten)]
+    pub to: To,
+    /// Stop after this long, such as `28s` or `5m`; a later run goes on
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub budget: Option<Duration>,
+    /// How long an absent destination is waited for [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub patience: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LaneArguments {
+    #[command(subcommand)]
+    pub command: LaneCommand,
+}
+
+/// What can be done to lanes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LaneCommand {
+    /// Show the key of a lane, to be given to those who are to read it; a new lane is given one
+    Key {
+        /// The lane, as this home calls it
+        #[arg(value_parser = lane_name)]
+        lane: String,
+        /// Write it to a new file that only you may read
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Take part in a lane whose key somebody gave you
+    Join {
+        /// The lane, as this home will call it
+        #[arg(value_parser = lane_name)]
+        lane: String,
+        /// Read the key from a file; `-` is stdin
+        #[arg(long, value_name = "FILE")]
+        key_file: PathBuf,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Show what arrived in a lane, decrypted
+    Tail(Tail),
+    /// List the lanes of this home
+    Ls(To),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// The lane, as this home calls it
+    #[arg(value_parser = lane_name)]
+    pub lane: String,
+    /// Show what arrives until you stop it
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Show all that follows this number
+    #[arg(long, value_name = "NUMBER")]
+    pub after: Option<u64>,
+    /// Show at most this many, the last ones
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, conflicts_with = "after")]
+    pub last: usize,
+    /// Fetch attachments into this folder
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
     #[command(flatten)]
     pub from: From,
 }

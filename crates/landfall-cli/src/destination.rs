@@ -175,6 +175,21 @@ pub(crate) async fn open(
     Ok(Opened { vault, keys, token, server })
 }
 
+/// Reaches a vault whose keys are not needed, and says its name.
+///
+/// # Errors
+/// Why it cannot be reached; `another-vault`, `vault-missing`.
+pub(crate) async fn connect(
+    command: &Command,
+    engine: &Engine,
+    destination: &Destination,
+    place: &Place,
+) -> Result<(Vault, Option<Server>, String), Failed> {
+    let (vault, _, server, _) = reach(command, engine, destination, place, Mode::Make, None).await?;
+    let facts = facts(command, engine, destination, place, &vault).await?;
+    Ok((vault, server, facts.name))
+}
+
 /// What a vault says of itself, if it is the one that was here before.
 async fn facts(
     command: &Command,

@@ -1,20 +1,22 @@
 //! The command line of Landfall: one binary, `landfall`.
 //!
 //! A command opens the journal of its *home* itself; there is no daemon. [`arguments`] is the grammar, [`commands`] has
-//! one file per command, [`destination`] turns `--to` and `--from` into an open vault, [`secret`] and [`keystore`] say
-//! where keys come from, [`output`], [`tally`] and [`bars`] what people and programs see, [`exit`] how the process ends.
+//! one file per command, [`destination`] turns `--to` and `--from` into an open vault, [`conversations`] into open
+//! lanes, [`secret`], [`keystore`] and [`hostkey`] say where keys come from, [`output`], [`tally`] and [`bars`] what people and programs see, [`exit`] how the process ends.
 //! Results go to stdout, everything else to stderr.
 
 mod arguments;
 mod bars;
 mod command;
 mod commands;
+mod conversations;
 mod damage;
 mod destination;
 mod exit;
 mod failed;
 mod filter;
 mod home;
+mod hostkey;
 mod human;
 mod keystore;
 mod output;

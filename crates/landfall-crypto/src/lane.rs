@@ -4,6 +4,8 @@
 //! and nobody else does. A body is `version ‖ nonce ‖ secretbox`: the nonce is the keyed hash of the idempotency key and
 //! the content, so sealing the same message again gives the same bytes, and two contents never share a nonce.
 
+use std::str::FromStr;
+
 use zeroize::Zeroizing;
 
 use crate::{LaneKey, WrongKey, secretbox_open, secretbox_seal};
@@ -11,6 +13,10 @@ use crate::{LaneKey, WrongKey, secretbox_open, secretbox_seal};
 /// The form of a body that this version writes.
 const VERSION: u8 = 1;
 const NONCE_LEN: usize = 24;
+/// What the text of a key begins with.
+const TEXT_PREFIX: &str = "landfall-lane:";
+const KEY_LEN: usize = 32;
+const CHECKSUM_LEN: usize = 4;
 
 /// The name of a lane on its server: 32 lower-case hex digits, which tell nothing of the key.
 pub fn lane_id(key: &LaneKey) -> String {
@@ -39,6 +45,53 @@ pub fn open_message(key: &LaneKey, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, Wr
         return Err(WrongKey);
     }
     secretbox_open(key, nonce, sealed).map(Zeroizing::new)
+}
+
+/// The key as a text, for the others of the conversation: it can be told from other texts, and a typo in it is noticed.
+pub fn lane_key_text(key: &LaneKey) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(TEXT_PREFIX.len() + 2 * (KEY_LEN + CHECKSUM_LEN)));
+    let mut digits = Zeroizing::new([0; 2 * KEY_LEN]);
+    hex::encode_to_slice(key.expose(), &mut *digits).expect("a key has 32 bytes");
+    text.push_str(TEXT_PREFIX);
+    text.push_str(std::str::from_utf8(&*digits).expect("hexadecimal digits are ASCII"));
+    text.push_str(&hex::encode(checksum(key)));
+    text
+}
+
+/// Reads what [`lane_key_text`] wrote, with space around it and in any case.
+impl FromStr for LaneKey {
+    type Err = NotALaneKey;
+
+    fn from_str(text: &str) -> Result<Self, NotALaneKey> {
+        let (prefix, digits) = text.trim().split_at_checked(TEXT_PREFIX.len()).ok_or(NotALaneKey::Prefix)?;
+        if !prefix.eq_ignore_ascii_case(TEXT_PREFIX) {
+            return Err(NotALaneKey::Prefix);
+        }
+        let mut bytes = Zeroizing::new([0; KEY_LEN + CHECKSUM_LEN]);
+        hex::decode_to_slice(digits, &mut *bytes).map_err(|_| NotALaneKey::Digits)?;
+        let (key, written) = bytes.split_at(KEY_LEN);
+        let key = Self::from_bytes(*key.first_chunk().expect("it was split there"));
+        if checksum(&key)[..] == *written { Ok(key) } else { Err(NotALaneKey::Checksum) }
+    }
+}
+
+/// The text is not the key of a lane. Each variant says what to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotALaneKey {
+    /// It does not begin as one.
+    #[error("a lane's key begins with `{TEXT_PREFIX}`")]
+    Prefix,
+    /// Something was left out of it, or came to it.
+    #[error("behind `{TEXT_PREFIX}` a lane's key has 72 hexadecimal digits")]
+    Digits,
+    /// A digit is another.
+    #[error("one of its digits is wrong, or two have changed places")]
+    Checksum,
+}
+
+fn checksum(key: &LaneKey) -> [u8; CHECKSUM_LEN] {
+    *keyed(key, b"landfall lanekey", &[]).first_chunk().expect("a hash of 32 bytes has 4")
 }
 
 fn keyed(key: &LaneKey, personal: &[u8; 16], pieces: &[&[u8]]) -> [u8; 32] {
@@ -87,5 +140,20 @@ mod tests {
         assert_eq!(lane_id(&one).len(), 32);
         assert_eq!(lane_id(&one), lane_id(&one));
         assert_ne!(lane_id(&one), lane_id(&other));
+    }
+
+    #[test]
+    fn a_key_comes_back_from_its_text_and_any_typo_is_noticed() {
+        let key = LaneKey::from_bytes(std::array::from_fn(|i| i as u8));
+        let text = lane_key_text(&key);
+        assert_eq!(text.parse::<LaneKey>(), Ok(key.clone()));
+        assert_eq!(format!(" {} \n", text.to_uppercase()).parse::<LaneKey>(), Ok(key));
+        for at in 0..text.len() {
+            let mut typo = text.as_bytes().to_vec();
+            typo[at] = if typo[at] == b'1' { b'2' } else { b'1' };
+            assert!(std::str::from_utf8(&typo).unwrap().parse::<LaneKey>().is_err(), "{at}");
+            assert!(text[..at].parse::<LaneKey>().is_err());
+        }
+        assert_eq!("hello".parse::<LaneKey>(), Err(NotALaneKey::Prefix));
     }
 }

@@ -61,7 +61,7 @@ pub use self::{
         CollectionKey, FileKey, HostKey, JournalKey, KeyEncryptionKey, LaneKey, MasterKey, RecoveryKey, SecretKey,
         TagKey, WrappedKey, WrappingKey, unwrap_key, wrap_key,
     },
-    lane::{lane_id, open_message, seal_message},
+    lane::{NotALaneKey, lane_id, lane_key_text, open_message, seal_message},
     password::{PasswordError, PasswordParams, derive_kek},
     recovery::{NotARecoveryKey, recovery_hex, recovery_phrase},
     secretbox::{SECRETBOX_OVERHEAD, WrongKey, secretbox_open, secretbox_seal},

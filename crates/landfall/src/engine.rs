@@ -205,6 +205,12 @@ impl Engine {
         self.each(Some(ids), "active", |tx, id, now| tx.cancel(id, now)).await
     }
 
+    /// Leaves messages out, and the texts that go with them, so that those behind go on. Returns how many are left out;
+    /// what is no message stays as it is.
+    pub async fn skip(&self, ids: Vec<ItemId>) -> Result<usize, Error> {
+        self.each(Some(ids), "blocked", |tx, id, now| Ok(tx.is_message(id)? && !tx.skip(id, now)?.is_empty())).await
+    }
+
     /// Stops items for now: those named, or all active ones. A worker that is at one stops within a second.
     pub async fn pause(&self, ids: Option<Vec<ItemId>>) -> Result<usize, Error> {
         self.each(ids, "active", |tx, id, now| tx.pause(id, now)).await

@@ -56,6 +56,9 @@ pub enum Error {
     /// Another process has found another vault where this session's was, and this home has forgotten the old one.
     #[error("another vault has been found in the place of this one, and this home goes on with that")]
     Superseded,
+    /// The key of a lane is sealed under the key of another host.
+    #[error("the key of the lane `{0}` was sealed under another host key than the one in this home")]
+    OtherHost(String),
     /// The caller asks for something that cannot be.
     #[error("{0}")]
     Invalid(String),
@@ -83,7 +86,7 @@ impl Error {
                 io::ErrorKind::NotFound => "not-found",
                 _ => "io",
             },
-            Self::Locked => "locked",
+            Self::Locked | Self::OtherHost(_) => "locked",
             Self::WrongPassword => "wrong-password",
             Self::WrongRecoveryKey => "wrong-recovery-key",
             Self::NoKeys => "no-keys",
@@ -116,6 +119,7 @@ impl Error {
             Self::Home { .. } => "name a folder that you may write to with `--home DIR` or LANDFALL_HOME".to_owned(),
             Self::Io { .. } => "check that the path exists and may be used".to_owned(),
             Self::Locked => Code::Locked.advice().to_owned(),
+            Self::OtherHost(_) => "put the file `host.key` of this home back".to_owned(),
             Self::WrongPassword => "try again, or use the recovery key with `--recovery-key-file`".to_owned(),
             Self::WrongRecoveryKey => "check the words, or use the password".to_owned(),
             Self::NoKeys => "check the address; `landfall backup` makes a new vault".to_owned(),

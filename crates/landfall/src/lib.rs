@@ -15,6 +15,7 @@
 //! The decisions live in `landfall-core`, the journal in `landfall-store`, the ciphers in `landfall-crypto`; this crate
 //! is where they meet, and the only one that owns a clock, a random generator and tasks.
 
+mod drafts;
 mod drive;
 mod engine;
 mod error;
@@ -22,6 +23,7 @@ mod facts;
 mod link;
 mod memory;
 mod observer;
+mod plain_name;
 mod prepare;
 mod presence;
 mod publish;

@@ -1,4 +1,4 @@
-//! `landfall retry`, `cancel`, `pause` and `resume`: what a person may do to items. None needs a key.
+//! `landfall retry`, `cancel`, `skip`, `discard`, `pause` and `resume`: what a person may do to items. None needs a key.
 
 use landfall::{Engine, ItemId};
 use serde_json::json;
@@ -26,6 +26,22 @@ pub(crate) async fn cancel(command: &Command, ids: &[i64]) -> Result<Exit, Faile
     let ids = known(command, &engine, ids, &["staged", "active", "paused", "blocked"]).await?;
     let changed = engine.cancel(ids).await.during("cannot cancel")?;
     Ok(say(command, "cancelled", changed, None))
+}
+
+/// Carries out `landfall skip`.
+pub(crate) async fn skip(command: &Command, ids: &[i64]) -> Result<Exit, Failed> {
+    let engine = command.engine().await?;
+    let ids = messages(command, &engine, ids, "skip").await?;
+    let changed = engine.skip(ids).await.during("cannot skip")?;
+    Ok(say(command, "skipped", changed, Some("`landfall run` goes on with those behind")))
+}
+
+/// Carries out `landfall discard`.
+pub(crate) async fn discard(command: &Command, ids: &[i64]) -> Result<Exit, Failed> {
+    let engine = command.engine().await?;
+    let ids = messages(command, &engine, ids, "discard").await?;
+    let changed = engine.cancel(ids).await.during("cannot discard")?;
+    Ok(say(command, "discarded", changed, None))
 }
 
 /// Carries out `landfall pause`.
@@ -58,6 +74,19 @@ async fn known(command: &Command, engine: &Engine, ids: &[i64], states: &[&str])
         command.out.warn(&format!("item {id} is {state} and stays so"), None);
     }
     Ok(known.into_iter().map(|(id, _)| id).collect())
+}
+
+/// As [`known`], and refuses what is no message.
+async fn messages(command: &Command, engine: &Engine, ids: &[i64], verb: &str) -> Result<Vec<ItemId>, Failed> {
+    for id in ids.iter().copied().map(ItemId) {
+        let what = format!("cannot {verb} item {id}");
+        let (item, _) = engine.item(id).await.during(&what)?;
+        if item.recipe != "chat" {
+            let why = "it is a file of a backup, and no message";
+            return Err(Failed::usage(what, why).hint(format!("`landfall cancel {id}` takes it back")));
+        }
+    }
+    known(command, engine, ids, &["staged", "active", "paused", "blocked"]).await
 }
 
 fn say(command: &Command, word: &str, changed: usize, then: Option<&str>) -> Exit {

@@ -8,12 +8,16 @@ mod doctor;
 mod dry_run;
 mod items;
 mod keys;
+mod lane;
 mod login;
 mod offline;
 mod restore;
 mod run;
+mod send;
 mod serve;
+mod stages;
 mod status;
+mod tail;
 mod work;
 
 use clap::CommandFactory as _;
@@ -21,7 +25,7 @@ use landfall::{Destination, Engine, Session};
 use serde_json::json;
 
 use crate::{
-    arguments::{Arguments, From, ServerCommand, Subcommands},
+    arguments::{Arguments, From, LaneCommand, ServerCommand, Subcommands},
     command::Command,
     destination::{self, Mode, Opened, Place, real_path},
     exit::Exit,
@@ -35,6 +39,7 @@ pub(crate) async fn carry_out(command: Command, what: Subcommands) -> Result<Exi
     match what {
         Subcommands::Backup(backup) => Box::pin(backup::backup(command, backup)).await,
         Subcommands::Run(run) => Box::pin(run::run(command, run)).await,
+        Subcommands::Send(send) => Box::pin(send::send(command, send)).await,
         Subcommands::Server(server) => match server.command {
             None => serve::serve(&command, server.vault, &server.listen, server.grant_ttl).await,
             Some(ServerCommand::Account(account)) => account::account(&command, server.vault, account).await,
@@ -55,8 +60,16 @@ async fn carry_out_droppable(command: &Command, what: Subcommands) -> Result<Exi
         Subcommands::Show(show) => status::show(command, show.id).await,
         Subcommands::Retry(retry) => items::retry(command, &retry).await,
         Subcommands::Cancel(cancel) => items::cancel(command, &cancel.ids).await,
+        Subcommands::Skip(skip) => items::skip(command, &skip.ids).await,
+        Subcommands::Discard(discard) => items::discard(command, &discard.ids).await,
         Subcommands::Pause(items) => items::pause(command, &items.ids).await,
         Subcommands::Resume(items) => items::resume(command, &items.ids).await,
+        Subcommands::Lane(lane) => match lane.command {
+            LaneCommand::Key { lane, out, to } => lane::key(command, &lane, out.as_deref(), &to).await,
+            LaneCommand::Join { lane, key_file, to } => lane::join(command, &lane, &key_file, &to).await,
+            LaneCommand::Tail(tail) => tail::tail(command, &tail).await,
+            LaneCommand::Ls(to) => lane::list(command, &to).await,
+        },
         Subcommands::Unlock(unlock) => keys::unlock(command, &unlock).await,
         Subcommands::Lock => keys::lock(command),
         Subcommands::Password(password) => keys::password(command, &password).await,
@@ -65,7 +78,11 @@ async fn carry_out_droppable(command: &Command, what: Subcommands) -> Result<Exi
         Subcommands::Doctor => doctor::doctor(command).await,
         Subcommands::Completions { shell } => Ok(completions(command, shell)),
         Subcommands::Version => Ok(version(command)),
-        Subcommands::Backup(_) | Subcommands::Run(_) | Subcommands::Server(_) | Subcommands::Config(_) => {
+        Subcommands::Backup(_)
+        | Subcommands::Run(_)
+        | Subcommands::Send(_)
+        | Subcommands::Server(_)
+        | Subcommands::Config(_) => {
             unreachable!("carried out by the caller")
         }
     }

@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use landfall::{Destination, Engine, ItemSummary, RunReport};
-use serde_json::json;
+use landfall::{Destination, Engine, ItemId, ItemSummary, RunReport};
+use serde_json::{Value, json};
 
-use super::work::{self, Problem};
+use super::{
+    stages,
+    work::{self, Problem},
+};
 use crate::{
     arguments::Run,
     command::Command,
+    conversations::{self, Conversations},
     damage,
     destination::{self, Mode, Place},
     exit::Exit,
@@ -43,14 +47,26 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
     let abandoning = engine.counts().await.during("cannot read the journal")?.abandoning;
     let active = engine.items(Some("active".to_owned()), usize::MAX >> 1).await.during("cannot read the journal")?;
     let elsewhere = elsewhere(&active, wanted.as_deref());
+    let mut messages = Messages::default();
     let mut reports: Vec<RunReport> = Vec::new();
     let mut problems: Vec<Problem> = Vec::new();
     let mut unreached: Vec<(String, Failed)> = Vec::new();
     for destination in engine.destinations().await.during("cannot read the journal")? {
-        if wanted.as_ref().is_some_and(|wanted| *wanted != destination.location) {
+        if wanted.as_ref().is_some_and(|wanted| wanted != without_chat(&destination.location)) {
             continue;
         }
         let has_work = active.iter().any(|item| item.destination == destination.location);
+        if let Some(place) = conversations::place_of_location(&destination.location, &command.home.default_vault) {
+            if has_work {
+                match chat(command, &engine, place, &active).await {
+                    Ok(carried) => messages.add(&carried),
+                    Err(failed) if failed.is_damage || command.signals.exit().is_some() => return Err(failed),
+                    Err(failed) => unreached.push((destination.location.clone(), failed)),
+                }
+            }
+            problems.extend(work::blocked(&engine, &destination.location).await?);
+            continue;
+        }
         // Whose uploads are to be deleted is not told; asking a vault that was reached before is cheap.
         if has_work || (abandoning > 0 && destination.vault.is_some()) {
             match one(command, arguments, &engine, &destination, &tally).await {
@@ -62,16 +78,16 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
         }
         problems.extend(work::blocked(&engine, &destination.location).await?);
     }
-    if reports.is_empty() && !unreached.is_empty() {
+    if reports.is_empty() && messages == Messages::default() && !unreached.is_empty() {
         return Err(unreached.remove(0).1);
     }
     problems.extend(unreached.iter().map(|(location, failed)| unreached_problem(command, location, failed)));
-    let exit = finish(command, &tally, &reports, &problems, &elsewhere);
+    let exit = finish(command, &tally, &reports, &messages, &problems, &elsewhere);
     Ok(unreached.first().map_or(exit, |(_, failed)| failed.exit))
 }
 
 fn unreached_problem(command: &Command, location: &str, failed: &Failed) -> Problem {
-    let place = Place::of_location(location, &command.home.default_vault);
+    let place = Place::of_location(without_chat(location), &command.home.default_vault);
     Problem {
         place: place.map_or_else(|| location.to_owned(), |place| place.to_string()).into_bytes(),
         code: failed.code.clone(),
@@ -84,8 +100,8 @@ fn unreached_problem(command: &Command, location: &str, failed: &Failed) -> Prob
 fn elsewhere(active: &[ItemSummary], wanted: Option<&str>) -> BTreeMap<String, u64> {
     let mut elsewhere = BTreeMap::new();
     let Some(wanted) = wanted else { return elsewhere };
-    for item in active.iter().filter(|item| item.destination != wanted) {
-        *elsewhere.entry(item.destination.clone()).or_default() += 1;
+    for item in active.iter().filter(|item| without_chat(&item.destination) != wanted) {
+        *elsewhere.entry(without_chat(&item.destination).to_owned()).or_default() += 1;
     }
     elsewhere
 }
@@ -98,6 +114,49 @@ fn say_elsewhere(command: &Command, elsewhere: &BTreeMap<String, u64>) {
         let files = human::count(*count, "file");
         command.out.note(&format!("{files} {verb} for {place}; `landfall run` without `--to` sends all that waits"));
     }
+}
+
+/// Where messages go is where backups may go as well.
+fn without_chat(location: &str) -> &str {
+    location.strip_prefix("chat:").unwrap_or(location)
+}
+
+/// What became of messages.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Messages {
+    published: u64,
+    queued: u64,
+    is_logged_out: bool,
+}
+
+impl Messages {
+    fn add(&mut self, other: &Self) {
+        self.published += other.published;
+        self.queued += other.queued;
+        self.is_logged_out |= other.is_logged_out;
+    }
+}
+
+/// Carries on with the messages of a destination.
+async fn chat(command: &Command, engine: &Engine, place: Place, active: &[ItemSummary]) -> Result<Messages, Failed> {
+    let location = conversations::location(&place);
+    let found = Conversations::find(command, place).await?;
+    let conversations = found.ok_or_else(|| {
+        Failed::new("locked", "cannot go on with messages", "the host key of this home is gone")
+            .hint("put the file `host.key` of this home back, or `landfall discard` them")
+    })?;
+    let connected = command.signals.unless_stopped(conversations.connect(command)).await?;
+    let sent = active.iter().filter(|item| item.destination == location && item.lane.is_some());
+    let sent: Vec<ItemId> = sent.map(|item| item.id).collect();
+    stages::work(command, &conversations, &connected, &sent).await?;
+    let mut messages = Messages::default();
+    for id in sent {
+        let (item, _) = engine.item(id).await.during("cannot read the journal")?;
+        messages.published += u64::from(item.state == "done");
+        messages.queued += u64::from(item.state == "active");
+        messages.is_logged_out |= item.waits == "token";
+    }
+    Ok(messages)
 }
 
 async fn one(
@@ -123,6 +182,7 @@ fn finish(
     command: &Command,
     tally: &Tally,
     reports: &[RunReport],
+    messages: &Messages,
     problems: &[Problem],
     elsewhere: &BTreeMap<String, u64>,
 ) -> Exit {
@@ -149,14 +209,35 @@ fn finish(
     if let Some(report) = report {
         document.extend(work::end_json(report));
     }
+    if *messages != Messages::default() {
+        let queued = document.get("queued").and_then(Value::as_u64).unwrap_or(0) + messages.queued;
+        document.extend(fields(json!({ "published": messages.published, "queued": queued })));
+    }
     command.put_recovery_key(&mut document);
     command.out.document(document);
     let summary = work::counted(&counts);
-    command.out.note(&format!("{summary}, problems {} in {}", problems.len(), human::duration(took)));
+    let published = match messages.published {
+        0 => String::new(),
+        count => format!(", published {}", human::count(count, "message")),
+    };
+    command.out.note(&format!("{summary}{published}, problems {} in {}", problems.len(), human::duration(took)));
+    if messages.queued > 0 {
+        let queued = human::count(messages.queued, "message");
+        command.out.note(&format!("{queued} still queued; `landfall run` goes on"));
+    }
     if let Some(report) = report {
         work::say_end(command, report);
     }
     say_elsewhere(command, elsewhere);
     work::say_problems(command, problems);
-    work::exit(command, report, problems)
+    if messages.is_logged_out {
+        command.out.say("error: the destination of messages refuses the token");
+        command.out.say("hint: run `landfall login` with a fresh token; then `landfall run` goes on");
+    }
+    match work::exit(command, report, problems) {
+        Exit::Done | Exit::Problems if messages.is_logged_out => Exit::Credentials,
+        // What a blocked one holds up waits for a person.
+        Exit::Done if messages.queued > 0 => Exit::Queued,
+        exit => exit,
+    }
 }

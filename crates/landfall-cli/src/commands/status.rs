@@ -1,5 +1,7 @@
 //! `landfall status` and `show`: the queue, looked at without a key.
 
+use std::collections::BTreeMap;
+
 use landfall::{Counts, Engine, ItemId, ItemSummary};
 use serde_json::{Map, Value, json};
 
@@ -27,6 +29,7 @@ pub(crate) async fn status(command: &Command, arguments: &Status) -> Result<Exit
         return Ok(safe_to_quit(command, &counts));
     }
     let items = engine.items(None, arguments.limit).await.during("cannot read the journal")?;
+    let items = with_blockers(&engine, items).await?;
     Ok(all(command, &counts, &items))
 }
 
@@ -37,7 +40,46 @@ fn safe_to_quit(command: &Command, counts: &Counts) -> Exit {
     if safe { Exit::Done } else { Exit::Queued }
 }
 
-fn all(command: &Command, counts: &Counts, items: &[ItemSummary]) -> Exit {
+/// An item, and the blocked one that holds it up.
+struct Shown {
+    item: ItemSummary,
+    blocked_by: Option<ItemId>,
+}
+
+/// Follows what each waits for to where it ends.
+async fn with_blockers(engine: &Engine, items: Vec<ItemSummary>) -> Result<Vec<Shown>, Failed> {
+    let waits = items.iter().filter(|item| item.waits_item.is_some()).count();
+    let known = match waits {
+        0 => Vec::new(),
+        _ => engine.items(None, usize::MAX >> 1).await.during("cannot read the journal")?,
+    };
+    let known: BTreeMap<ItemId, (Option<ItemId>, bool)> =
+        known.iter().map(|item| (item.id, (item.waits_item, item.blocked.is_some()))).collect();
+    let mut ends: BTreeMap<ItemId, Option<ItemId>> = BTreeMap::new();
+    let shown = items.into_iter().map(|item| {
+        let (mut way, mut at) = (Vec::new(), item.waits_item);
+        let end = loop {
+            let Some(id) = at else { break None };
+            if let Some(end) = ends.get(&id) {
+                break *end;
+            }
+            match known.get(&id) {
+                Some((_, true)) => break Some(id),
+                // Each waits for one that was sent before it.
+                Some((next, false)) => {
+                    way.push(id);
+                    at = next.filter(|next| *next < id);
+                }
+                None => break None,
+            }
+        };
+        ends.extend(way.into_iter().map(|id| (id, end)));
+        Shown { item, blocked_by: end }
+    });
+    Ok(shown.collect())
+}
+
+fn all(command: &Command, counts: &Counts, items: &[Shown]) -> Exit {
     match command.out.format() {
         Format::Human => say(command, counts, items),
         Format::Json => {
@@ -52,9 +94,10 @@ fn all(command: &Command, counts: &Counts, items: &[ItemSummary]) -> Exit {
     Exit::Done
 }
 
-fn say(command: &Command, counts: &Counts, items: &[ItemSummary]) {
+fn say(command: &Command, counts: &Counts, items: &[Shown]) {
     let Counts { done, blocked, paused, working, waiting, .. } = counts;
-    let (queued, left) = (human::count(counts.queued(), "file"), human::size(counts.bytes_left));
+    let noun = if items.iter().any(|Shown { item, .. }| item.lane.is_some()) { "item" } else { "file" };
+    let (queued, left) = (human::count(counts.queued(), noun), human::size(counts.bytes_left));
     command.out.line(&format!(
         "{queued} queued ({left} left): {working} being worked on, {waiting} waiting; {paused} paused, {blocked} blocked, {done} done"
     ));
@@ -62,12 +105,17 @@ fn say(command: &Command, counts: &Counts, items: &[ItemSummary]) {
         let (state, phase, sent) = ("state", "phase", "sent");
         command.out.line(&format!("{:>8}  {state:<8} {phase:<8} {sent:<18}  place", "item"));
     }
-    for item in items {
+    for Shown { item, blocked_by } in items {
         let (place, size) = (human::path(&place_of(item)), human::size(item.bytes_total));
         let percent = (item.bytes_sent * 100).checked_div(item.bytes_total).unwrap_or(0);
-        let waits = if item.waits == "nothing" { String::new() } else { format!(", waits for {}", item.waits) };
+        let waits = match blocked_by {
+            Some(other) => format!(", held up by item {other}"),
+            None if item.waits == "nothing" => String::new(),
+            None => format!(", waits for {}", item.waits),
+        };
+        let lane = item.lane.as_deref().map(|lane| format!(" in lane {}", human::text(lane))).unwrap_or_default();
         command.out.line(&format!(
-            "{:>8}  {:<8} {:<8} {percent:>3} % of {size:>9}  {place}{waits}",
+            "{:>8}  {:<8} {:<8} {percent:>3} % of {size:>9}  {place}{lane}{waits}",
             item.id.0, item.state, item.phase
         ));
         if let Some((code, message)) = &item.blocked {
@@ -98,7 +146,7 @@ fn counts_json(counts: &Counts) -> Value {
     })
 }
 
-fn item_json(item: &ItemSummary) -> Map<String, Value> {
+fn item_json(Shown { item, blocked_by }: &Shown) -> Map<String, Value> {
     let blocked = item.blocked.as_ref().map(|(code, message)| {
         json!({
             "code": code.map(|code| code.as_str()),
@@ -116,7 +164,7 @@ fn item_json(item: &ItemSummary) -> Map<String, Value> {
         "id": item.id.0,
         "key": item.key,
         "recipe": item.recipe,
-        "lane": null,
+        "lane": item.lane,
         "destination": item.destination,
         "state": item.state,
         "phase": item.phase,
@@ -126,6 +174,7 @@ fn item_json(item: &ItemSummary) -> Map<String, Value> {
         "attempts": item.attempts,
         "not_before": item.not_before.map(|moment| human::moment(moment.0)),
         "blocked": blocked,
+        "blocked_by": blocked_by.map(|other| other.0),
         "objects": objects,
         "created_at": human::moment(item.created_at.0),
         "updated_at": human::moment(item.updated_at.0),
@@ -143,13 +192,21 @@ pub(crate) async fn show(command: &Command, id: i64) -> Result<Exit, Failed> {
         .iter()
         .map(|event| json!({ "number": event.number, "at": human::moment(event.at.0), "kind": event.kind, "detail": event.detail }))
         .collect();
-    let mut document = item_json(&item);
+    let shown = with_blockers(&engine, vec![item]).await?.remove(0);
+    let mut document = item_json(&shown);
+    let Shown { item, blocked_by } = shown;
     document.insert("last_error".to_owned(), json!(item.last_error));
     document.insert("history".to_owned(), events.into());
     command.out.document(document);
     let out = &command.out;
     out.line(&format!("item {id}: {}", human::path(&place_of(&item))));
     out.line(&format!("  state        {}, {} (waits for {})", item.state, item.phase, item.waits));
+    if let Some(lane) = &item.lane {
+        out.line(&format!("  lane         {}", human::text(lane)));
+    }
+    if let Some(other) = blocked_by {
+        out.line(&format!("  held up by   item {other}; `landfall retry`, `skip` or `discard` it"));
+    }
     out.line(&format!("  destination  {}", human::text(&item.destination)));
     out.line(&format!("  bytes        {} of {}", human::size(item.bytes_sent), human::size(item.bytes_total)));
     if let Some((code, message)) = &item.blocked {

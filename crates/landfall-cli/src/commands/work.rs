@@ -102,7 +102,8 @@ pub(crate) async fn blocked(engine: &Engine, location: &str) -> Result<Vec<Probl
     Ok(items.iter().filter(|item| item.destination == location).map(problem).collect())
 }
 
-fn problem(item: &ItemSummary) -> Problem {
+/// A blocked item, as something to look into.
+pub(crate) fn problem(item: &ItemSummary) -> Problem {
     let (code, message) = match &item.blocked {
         Some((code, message)) => (*code, message.clone()),
         None => (None, String::new()),
@@ -115,9 +116,12 @@ fn problem(item: &ItemSummary) -> Problem {
     }
 }
 
-/// Where an item was found: the root's name, then the segments below it.
+/// Where an item was found: the root's name, then the segments below it. A message has the name of its file, or none.
 pub(crate) fn place_of(item: &ItemSummary) -> Vec<u8> {
     let (root, below) = &item.source;
+    if item.recipe == "chat" {
+        return if below.is_empty() { b"(text)".to_vec() } else { below.clone() };
+    }
     let mut place = root.rsplit(|byte| *byte == b'/').next().unwrap_or(root).to_vec();
     if !below.is_empty() {
         place.push(b'/');

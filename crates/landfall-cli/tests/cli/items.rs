@@ -39,6 +39,7 @@ fn the_queue_is_shown_without_a_key_in_the_documented_shape() {
     let expected = [
         "attempts",
         "blocked",
+        "blocked_by",
         "bytes_sent",
         "bytes_total",
         "created_at",

@@ -10,7 +10,10 @@
 
 mod compose;
 mod echo;
+mod found;
 mod grant;
+mod inbox;
+mod lanes;
 mod mover;
 mod payload;
 mod progress;
@@ -25,15 +28,22 @@ mod work;
 
 use std::{sync::Arc, time::Duration};
 
-use landfall_crypto::HostKey;
 use landfall_images::PhotoLimits;
 use landfall_store::{DestinationId, MessageLimits};
 use landfall_transport::Carrier;
+
+pub use landfall_crypto::{
+    HostKey, LaneKey, NotALaneKey, lane_key_text,
+    xmtp::{Content, RemoteAttachment},
+};
+pub use landfall_store::Lane;
 
 pub use self::{
     compose::{NewFile, Part, Treatment},
     echo::{Changes, Echo, EchoContent, Events, Snapshot, Stage},
     grant::{Granter, PutGrant, PutIntent},
+    inbox::{Inbox, Received},
+    lanes::Lanes,
     publisher::{Publication, Published, Publisher},
     run::{ChatReport, ChatRun},
     server::{Arrived, ChatServer, LanePublisher},

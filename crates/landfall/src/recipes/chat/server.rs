@@ -1,6 +1,6 @@
 //! Landfall's own server at the other end: leave to put payloads, and lanes of sealed messages.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::BoxFuture;
 use landfall_core::{Code, Failure, Remedy};
@@ -13,9 +13,11 @@ use landfall_transport::{
 };
 
 use super::{
+    Lanes,
     grant::{Granter, PutGrant, PutIntent},
     publisher::{Publication, Published, Publisher},
 };
+use crate::Error;
 
 /// A server, or a vault folder that is served in this process, as chats use it.
 #[derive(Clone)]
@@ -33,12 +35,10 @@ impl ChatServer {
         Self { vault }
     }
 
-    /// The same address as this server is asked for it.
+    /// The same address as this server is asked for it. One in a vault folder is asked for by its path also over the
+    /// network: the lane that named it is in the same vault.
     fn asked_at(&self, asset_url: &str) -> String {
-        match asset_url.strip_prefix(IN_PROCESS) {
-            Some(path) if *self.vault.origin() == Origin::in_process() => path.to_owned(),
-            _ => asset_url.to_owned(),
-        }
+        asset_url.strip_prefix(IN_PROCESS).unwrap_or(asset_url).to_owned()
     }
 
     async fn call(&self, request: Request) -> Result<Answer, Failure> {
@@ -137,18 +137,43 @@ impl Granter for ChatServer {
 /// Publishes to a server's lanes, sealed under their keys.
 pub struct LanePublisher {
     server: ChatServer,
-    keys: Arc<BTreeMap<String, LaneKey>>,
+    keys: Keys,
+}
+
+/// Where keys come from.
+enum Keys {
+    Given(BTreeMap<String, LaneKey>),
+    Kept(Lanes),
 }
 
 impl LanePublisher {
     /// Publishes in the lanes of these names.
     pub fn new(server: ChatServer, keys: BTreeMap<String, LaneKey>) -> Self {
-        Self { server, keys: Arc::new(keys) }
+        Self { server, keys: Keys::Given(keys) }
+    }
+
+    /// Publishes in the lanes of a home, under the keys that its journal keeps.
+    pub fn of_home(server: ChatServer, lanes: Lanes) -> Self {
+        Self { server, keys: Keys::Kept(lanes) }
+    }
+
+    async fn key(&self, lane: &str) -> Result<LaneKey, Published> {
+        let none = || Published::Rejected { reason: format!("no key of the lane `{lane}` is at hand") };
+        match &self.keys {
+            Keys::Given(keys) => keys.get(lane).cloned().ok_or_else(none),
+            Keys::Kept(lanes) => match lanes.key(lane).await {
+                Ok(key) => key.ok_or_else(none),
+                Err(error @ Error::OtherHost(_)) => Err(Published::Rejected { reason: error.to_string() }),
+                // The journal's troubles pass, or end the run.
+                Err(_) => Err(Published::NotReady { retry_after: Duration::from_secs(2) }),
+            },
+        }
     }
 
     async fn append(&self, publication: Publication) -> Published {
-        let Some(key) = self.keys.get(&publication.lane) else {
-            return Published::Rejected { reason: format!("no key of the lane `{}` is at hand", publication.lane) };
+        let key = &match self.key(&publication.lane).await {
+            Ok(key) => key,
+            Err(refused) => return refused,
         };
         let body = seal_message(key, &publication.idempotency_key, &publication.content);
         let message = NewMessage { idempotency_key: publication.idempotency_key, body: Base64(body) };

@@ -4,7 +4,6 @@
 //! what the vault holds, so that nothing is sent that it has. [`restore`] gives everything back, [`list`] shows it,
 //! [`verify`] checks it, [`remove`] takes it out.
 
-mod drafts;
 mod fetch;
 pub(crate) mod index;
 mod layout;

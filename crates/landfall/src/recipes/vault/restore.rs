@@ -17,14 +17,17 @@ use landfall_crypto::DigestState;
 use landfall_env::{FileKind, FileStatus, Files};
 
 use super::{
-    OnFile, PlaceFilter,
-    drafts::{Draft, Drafts},
-    fetch,
+    OnFile, PlaceFilter, fetch,
     index::{OpenRecord, open_record},
     layout::{Candidate, Output, Places, lay_out},
     listing::records,
 };
-use crate::{Engine, Error, Session, engine::Inner, source::path_from_bytes};
+use crate::{
+    Engine, Error, Session,
+    drafts::{Draft, Drafts},
+    engine::Inner,
+    source::path_from_bytes,
+};
 
 /// How many contents are fetched at once.
 const AT_ONCE: usize = 4;

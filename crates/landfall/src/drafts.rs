@@ -15,10 +15,10 @@ use std::{
 use landfall_env::{Env, File, FileKind, FileLock, Files};
 
 /// The folder's name. Nothing is restored to it.
-pub(super) const FOLDER: &str = ".landfall-restore";
+pub(crate) const FOLDER: &str = ".landfall-restore";
 
 /// The drafts of one restore. Dropping it removes what is left of them.
-pub(super) struct Drafts {
+pub(crate) struct Drafts {
     files: Arc<dyn Files>,
     folder: PathBuf,
     instance: String,
@@ -28,7 +28,7 @@ pub(super) struct Drafts {
 
 impl Drafts {
     /// Enters the folder of drafts and removes those of restores that are dead. Blocks.
-    pub(super) fn open(env: &Env, target: &Path) -> io::Result<Self> {
+    pub(crate) fn open(env: &Env, target: &Path) -> io::Result<Self> {
         let (files, folder) = (Arc::clone(&env.files), target.join(FOLDER));
         match files.link_status(&folder) {
             Ok(status) if status.kind == FileKind::Dir => {}
@@ -68,7 +68,7 @@ impl Drafts {
     }
 
     /// A new, empty draft. Blocks.
-    pub(super) fn create(self: &Arc<Self>) -> io::Result<(Draft, Box<dyn File>)> {
+    pub(crate) fn create(self: &Arc<Self>) -> io::Result<(Draft, Box<dyn File>)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{}-{number}", self.instance));
         let file = self.files.create_new(&path)?;
@@ -90,13 +90,13 @@ impl Drop for Drafts {
 }
 
 /// A file that has no name of its own yet. What is left of it goes when this is dropped.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     drafts: Arc<Drafts>,
     path: PathBuf,
 }
 
 impl Draft {
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

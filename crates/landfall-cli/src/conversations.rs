@@ -1,0 +1,186 @@
+//! The conversations of this home with one destination: taken in charge without it, and carried on with it.
+
+use std::{path::Path, pin::Pin, sync::Arc};
+
+use landfall::{
+    Carrier, Code, Destination, Engine, Failure, HttpCarrier, Origin, ServiceCarrier,
+    recipes::chat::{
+        Chat, ChatHost, ChatServer, ChatSettings, Granter, HostKey, Lane, LanePublisher, Lanes, Moves, Publication,
+        Published, Publisher, PutGrant, PutIntent,
+    },
+};
+use landfall_core::Remedy;
+use landfall_server::Server;
+
+use crate::{
+    command::Command,
+    destination::{self, Place},
+    failed::{During as _, Failed},
+    hostkey::HostKeyFile,
+};
+
+/// What the journal calls the conversations at a place: `chat:` and what it calls the place.
+pub(crate) fn location(place: &Place) -> String {
+    format!("chat:{}", place.location())
+}
+
+/// The place of conversations that the journal knows; `None` if it is a destination of something else.
+pub(crate) fn place_of_location(location: &str, default_vault: &Path) -> Option<Place> {
+    Place::of_location(location.strip_prefix("chat:")?, default_vault)
+}
+
+/// The conversations of this home with a destination.
+pub(crate) struct Conversations {
+    /// The home.
+    pub engine: Engine,
+    /// The lanes and their keys.
+    pub lanes: Lanes,
+    /// Where they are.
+    pub place: Place,
+    host: HostKey,
+}
+
+/// Conversations whose destination was reached.
+pub(crate) struct Connected {
+    /// To be run.
+    pub chat: Chat,
+    /// To be read.
+    pub server: ChatServer,
+    /// The server in this process, if the destination is a folder.
+    _folder: Option<Server>,
+}
+
+impl Conversations {
+    /// Opens those with a place. The host's key is drawn if there is none.
+    ///
+    /// # Errors
+    /// If the home cannot be used.
+    pub(crate) async fn open(command: &Command, engine: Engine, place: Place) -> Result<Self, Failed> {
+        let host = HostKeyFile::of(command).find_or_draw()?;
+        Self::with(host, engine, place).await
+    }
+
+    /// Opens those with a place, if this home ever had any.
+    ///
+    /// # Errors
+    /// If the home cannot be used.
+    pub(crate) async fn find(command: &Command, place: Place) -> Result<Option<Self>, Failed> {
+        match HostKeyFile::of(command).find()? {
+            Some(host) => Self::with(host, command.engine().await?, place).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn with(host: HostKey, engine: Engine, place: Place) -> Result<Self, Failed> {
+        let lanes = Lanes::open(&engine, &location(&place), host.clone()).await;
+        let lanes = lanes.during("cannot open the conversations")?;
+        Ok(Self { engine, lanes, place, host })
+    }
+
+    /// Those with a place, to take messages in charge: the destination need not be there.
+    ///
+    /// # Errors
+    /// If the home cannot be used.
+    pub(crate) async fn to_take(&self) -> Result<Chat, Failed> {
+        let host = ChatHost {
+            key: Some(self.host.clone()),
+            granter: Arc::new(Unreached),
+            publisher: Arc::new(Unreached),
+            moves: Moves::ByPlatform,
+        };
+        let opened = Chat::open(&self.engine, &location(&self.place), ChatSettings::default(), host).await;
+        opened.during("cannot open the conversations")
+    }
+
+    /// Reaches the destination, with the token that `login` kept, of the environment, or of the folder.
+    ///
+    /// # Errors
+    /// Why it cannot be reached; `another-vault`.
+    pub(crate) async fn connect(&self, command: &Command) -> Result<Connected, Failed> {
+        let known = self.known().await?;
+        let (vault, folder, name) = destination::connect(command, &self.engine, &known, &self.place).await?;
+        if !self.lanes.reached(&name).await.during("cannot write to the journal")? {
+            let what = format!("cannot use the vault at {}", self.place);
+            return Err(Failed::new("another-vault", what, "it is not the one that the lanes of this home are in")
+                .hint("attach the disk, or name the server, that has it"));
+        }
+        let server = ChatServer::new(vault.clone());
+        let carrier: Arc<dyn Carrier> = match &folder {
+            Some(folder) => Arc::new(ServiceCarrier::new(folder.router())),
+            None => Arc::new(HttpCarrier::default()),
+        };
+        let host = ChatHost {
+            key: Some(self.host.clone()),
+            granter: Arc::new(server.clone()),
+            publisher: Arc::new(LanePublisher::of_home(server.clone(), self.lanes.clone())),
+            moves: Moves::InProcess(carrier),
+        };
+        let settings = ChatSettings { allows_loopback: is_loopback(vault.origin()), ..ChatSettings::default() };
+        let opened = Chat::open(&self.engine, &location(&self.place), settings, host).await;
+        Ok(Connected { chat: opened.during("cannot open the conversations")?, server, _folder: folder })
+    }
+
+    /// What is known of the destination: what the backups of this home know of the vault serves here as well.
+    async fn known(&self) -> Result<Destination, Failed> {
+        let own = self.engine.destination(&location(&self.place)).await.during("cannot read the journal")?;
+        let all = self.engine.destinations().await.during("cannot read the journal")?;
+        let backups = all.into_iter().find(|other| other.location == self.place.location());
+        Ok(match backups {
+            Some(backups) => {
+                let vault = own.vault.or(backups.vault);
+                Destination { id: own.id, location: own.location, vault, cursor: own.cursor, ..backups }
+            }
+            None => own,
+        })
+    }
+
+    /// A lane that is to be there.
+    ///
+    /// # Errors
+    /// `no-such-lane` if it is not, or has no key.
+    pub(crate) async fn lane(&self, name: &str) -> Result<Lane, Failed> {
+        let found = self.lanes.find(name).await.during("cannot read the journal")?;
+        found.filter(|lane| lane.key.is_some()).ok_or_else(|| no_lane(name))
+    }
+}
+
+/// What is said where a lane is to be there and is not.
+pub(crate) fn no_lane(name: &str) -> Failed {
+    Failed::new("not-found", format!("cannot open the lane `{name}`"), "this home has no key of it").hint(format!(
+        "`landfall lane join {name} --key-file FILE` takes the key of others; `landfall lane key {name}` begins a new one"
+    ))
+}
+
+/// Payloads may be named without TLS only where no network is in between.
+fn is_loopback(origin: &Origin) -> bool {
+    let origin = origin.to_string();
+    let host = origin.strip_prefix("http://").unwrap_or_default();
+    host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]")
+}
+
+/// Stands for a destination that nobody has asked yet.
+struct Unreached;
+
+type Asked<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+impl Unreached {
+    fn away() -> Failure {
+        Failure::new(Remedy::Wait { retry_after: None }, Code::Offline, "the destination was not asked yet")
+    }
+}
+
+impl Granter for Unreached {
+    fn grant(&self, _: PutIntent) -> Asked<'_, Result<PutGrant, Failure>> {
+        Box::pin(async { Err(Self::away()) })
+    }
+
+    fn is_there<'a>(&'a self, _: &'a str, _: &'a PutIntent) -> Asked<'a, Result<Option<bool>, Failure>> {
+        Box::pin(async { Err(Self::away()) })
+    }
+}
+
+impl Publisher for Unreached {
+    fn publish(&self, _: Publication) -> Asked<'_, Published> {
+        Box::pin(async { Published::NotReady { retry_after: std::time::Duration::from_secs(1) } })
+    }
+}

@@ -1,0 +1,180 @@
+//! Conversations: what is sent, what arrives, and what a person may do in between.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use landfall_images::fixture::Jpeg;
+use serde_json::Value;
+
+use crate::world::{Done, World};
+
+/// A vault folder in which both homes of a world meet.
+const POST: &str = "post";
+
+/// What a second person of the same world does.
+fn other<const N: usize>(world: &World, arguments: [&str; N]) -> Done {
+    Done(world.landfall().env("LANDFALL_HOME", world.path("other")).args(arguments).output().unwrap())
+}
+
+fn photo(world: &World, name: &str) {
+    let jpeg = Jpeg::new(2400, 1600).seed(7).orientation(6).gps(27.59, 86.56).camera("Canary Optics", "One");
+    fs::write(world.path(name), jpeg.bytes()).unwrap();
+}
+
+fn acquainted() -> World {
+    let world = World::empty();
+    world.run(["lane", "key", "family", "--out", "family.key", "--to", POST]).exits(0);
+    other(&world, ["lane", "join", "family", "--key-file", "family.key", "--to", POST]).exits(0);
+    world
+}
+
+fn arrived(world: &World) -> Vec<Value> {
+    let tail = other(world, ["lane", "tail", "family", "--from", POST, "--save", "inbox", "--json"]);
+    tail.exits(0).json()["messages"].as_array().unwrap().clone()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_photo_and_a_text_arrive_in_order_without_what_the_camera_noted() {
+    let world = acquainted();
+    photo(&world, "photo.jpg");
+    let send = world.run(["send", "photo.jpg", "--text", "Look", "--lane", "family", "--to", POST, "--json"]);
+    let document = send.exits(0).json();
+    assert_eq!((&document["published"], &document["queued"]), (&2.into(), &0.into()));
+    let arrived = arrived(&world);
+    assert_eq!((&arrived[0]["kind"], &arrived[1]["text"]), (&"attachment".into(), &"Look".into()));
+    let saved = fs::read(world.path("inbox/photo.jpg")).unwrap();
+    assert_eq!(arrived[0]["attachments"][0]["bytes"], saved.len());
+    assert!(saved.starts_with(&[0xff, 0xd8]) && !saved.windows(6).any(|bytes| bytes == b"Canary"));
+    assert_eq!(fs::read_dir(world.path("home/spool")).unwrap().count(), 1, "nothing but the folder for what comes");
+}
+
+#[test]
+fn a_photo_sent_as_a_file_is_the_file() {
+    let world = acquainted();
+    photo(&world, "photo.jpg");
+    world.run(["send", "photo.jpg", "--as-file", "--lane", "family", "--to", POST]).exits(0);
+    arrived(&world);
+    assert_eq!(fs::read(world.path("inbox/photo.jpg")).unwrap(), fs::read(world.path("photo.jpg")).unwrap());
+}
+
+#[test]
+fn what_is_no_photo_goes_as_it_is_and_is_told() {
+    let world = acquainted();
+    fs::write(world.path("note.txt"), "a note").unwrap();
+    let send = world.run(["send", "note.txt", "--lane", "family", "--to", POST]);
+    assert!(send.exits(0).stderr().contains("it goes as it is"), "{}", send.stderr());
+    arrived(&world);
+    assert_eq!(fs::read(world.path("inbox/note.txt")).unwrap(), b"a note");
+}
+
+#[test]
+fn what_is_there_is_never_replaced_and_nothing_is_saved_twice() {
+    let world = acquainted();
+    fs::write(world.path("note.txt"), "theirs").unwrap();
+    fs::create_dir(world.path("inbox")).unwrap();
+    fs::write(world.path("inbox/note.txt"), "mine").unwrap();
+    world.run(["send", "note.txt", "--lane", "family", "--to", POST]).exits(0);
+    for _ in 0..2 {
+        arrived(&world);
+    }
+    assert_eq!(fs::read(world.path("inbox/note.txt")).unwrap(), b"mine");
+    assert_eq!(fs::read(world.path("inbox/note (1).txt")).unwrap(), b"theirs");
+    assert_eq!(fs::read_dir(world.path("inbox")).unwrap().count(), 2);
+}
+
+#[test]
+fn keys_are_in_files_that_only_their_owner_reads() {
+    let world = acquainted();
+    assert_eq!((mode(&world.path("home/host.key")), mode(&world.path("family.key"))), (0o600, 0o600));
+    let again = world.run(["lane", "key", "family", "--to", POST]);
+    assert_eq!(again.exits(0).stdout(), fs::read_to_string(world.path("family.key")).unwrap());
+    world.run(["lane", "key", "family", "--out", "family.key", "--to", POST]).exits(2);
+}
+
+#[test]
+fn a_mistyped_key_and_another_key_are_refused_with_a_remedy() {
+    let world = acquainted();
+    let key = fs::read_to_string(world.path("family.key")).unwrap();
+    let typo = key.replacen(|c: char| c.is_ascii_digit(), "f", 1);
+    fs::write(world.path("typo.key"), typo).unwrap();
+    let refused = other(&world, ["lane", "join", "new", "--key-file", "typo.key", "--to", POST]);
+    assert!(refused.exits(2).stderr().contains("digits is wrong"), "{}", refused.stderr());
+    world.run(["lane", "key", "friends", "--out", "friends.key", "--to", POST]).exits(0);
+    let refused = other(&world, ["lane", "join", "family", "--key-file", "friends.key", "--to", POST]);
+    assert!(refused.exits(2).stderr().contains("another name"), "{}", refused.stderr());
+    other(&world, ["lane", "join", "family", "--key-file", "family.key", "--to", POST]).exits(0);
+}
+
+#[test]
+fn what_cannot_be_sent_is_in_charge_all_the_same_and_a_run_sends_it() {
+    let world = acquainted();
+    world.run(["send", "--text", "first", "--lane", "family", "--to", POST]).exits(0);
+    fs::rename(world.path(POST), world.path("away")).unwrap();
+    let send = world.run(["send", "--text", "second", "--lane", "family", "--to", POST, "--patience", "0s", "--json"]);
+    let error = &send.exits(5).json()["error"];
+    assert_eq!((&error["code"], &error["queued"]), (&"vault-missing".into(), &1.into()));
+    let item = &world.run(["status", "--json"]).exits(0).json()["items"][0];
+    assert_eq!((&item["lane"], &item["state"]), (&"family".into(), &"active".into()));
+    assert!(!world.path(POST).exists(), "no other vault is made in its place");
+    fs::rename(world.path("away"), world.path(POST)).unwrap();
+    assert_eq!(world.run(["run", "--json"]).exits(0).json()["published"], 1);
+    let texts: Vec<Value> = arrived(&world).iter().map(|message| message["text"].clone()).collect();
+    assert_eq!(texts, ["first", "second"]);
+}
+
+#[test]
+fn a_photo_that_is_none_holds_up_what_follows_until_it_is_skipped() {
+    let world = acquainted();
+    fs::write(world.path("broken.jpg"), [&[0xff, 0xd8, 0xff, 0xe0][..], &[7; 500]].concat()).unwrap();
+    let send = world.run(["send", "broken.jpg", "--lane", "family", "--to", POST, "--json"]);
+    let blocked = send.exits(3).json()["items"][0]["id"].as_i64().unwrap();
+    let send = world.run(["send", "--text", "behind", "--lane", "family", "--to", POST, "--json"]);
+    let behind = &send.exits(3).json()["items"][0]["id"];
+    let shown = world.run(["show", &behind.to_string(), "--json"]).exits(0).json();
+    assert_eq!(shown["blocked_by"], blocked);
+    world.run(["skip", &blocked.to_string()]).exits(0);
+    world.run(["run"]).exits(0);
+    assert_eq!(arrived(&world)[0]["text"], "behind");
+}
+
+#[test]
+fn what_is_discarded_is_not_sent_and_takes_its_text_with_it() {
+    let world = acquainted();
+    photo(&world, "photo.jpg");
+    let send =
+        world.run(["send", "photo.jpg", "--text", "t", "--lane", "family", "--to", POST, "--budget", "0s", "--json"]);
+    let id = send.exits(5).json()["items"][0]["id"].to_string();
+    world.run(["discard", &id]).exits(0);
+    world.run(["run"]).exits(0);
+    assert_eq!(world.run(["status", "--json"]).exits(0).json()["items"], Value::Array(vec![]));
+    assert!(arrived(&world).is_empty());
+}
+
+#[test]
+fn a_file_of_a_backup_cannot_be_skipped() {
+    let world = World::unlocked();
+    world.put_pictures(0..1);
+    world.run(["backup", "Pictures", "--budget", "0s"]).exits(5);
+    let id = world.run(["status", "--json"]).exits(0).json()["items"][0]["id"].to_string();
+    assert!(world.run(["skip", &id]).exits(2).stderr().contains("landfall cancel"));
+}
+
+#[test]
+fn tail_shows_the_last_ones_or_all_that_follow_a_number() {
+    let world = acquainted();
+    for number in 0..5 {
+        world.run(["send", "--text", &number.to_string(), "--lane", "family", "--to", POST]).exits(0);
+    }
+    let tail = |more: &[&str]| {
+        let tail = world.run([&["lane", "tail", "family", "--from", POST, "--json"], more].concat());
+        let numbers = tail.exits(0).json()["messages"].as_array().unwrap().clone();
+        numbers.iter().map(|message| message["number"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(tail(&["-n", "2"]), [4, 5]);
+    assert_eq!(tail(&["-n", "2"]), [4, 5]);
+    assert_eq!(tail(&["--after", "1"]), [2, 3, 4, 5]);
+    world.run(["lane", "tail", "strangers", "--from", POST]).exits(2);
+}
