@@ -86,7 +86,7 @@ impl Conversations {
             key: Some(self.host.clone()),
             granter: Arc::new(Unreached),
             publisher: Arc::new(Unreached),
-            moves: Moves::ByPlatform,
+            moves: Moves::ByPlatform { session: String::new() },
         };
         let opened = Chat::open(&self.engine, &location(&self.place), ChatSettings::default(), host).await;
         opened.during("cannot open the conversations")

@@ -50,6 +50,25 @@ pub struct Attempt {
     pub created_at: Timestamp,
 }
 
+/// Who carries attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CarrierName {
+    /// A process of ours, by the name of its worker.
+    Worker(String),
+    /// A session of the platform: on some there is one for each process of an application, and none knows the tasks of
+    /// another.
+    Session(String),
+}
+
+impl CarrierName {
+    fn columns(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::Worker(worker) => (Some(worker), None),
+            Self::Session(session) => (None, Some(session)),
+        }
+    }
+}
+
 /// Where an attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptState {
@@ -126,26 +145,27 @@ impl Tx<'_> {
         self.one_attempt("id = ?1", id)
     }
 
-    /// Attempts that no carrier is known to have, most urgent first. For a platform's carrier (no `worker`) also those that
-    /// were given out and of which nobody has said that they began. From now on they count as given out.
+    /// Attempts that no carrier is known to have, most urgent first. For a session of the platform also those that it was
+    /// given and of which nobody has said that they began. From now on they count as given out.
     pub fn take_attempts(
         &self,
         destination: DestinationId,
-        worker: Option<&str>,
+        carrier: &CarrierName,
         most: usize,
     ) -> Result<Vec<Attempt>, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM attempt
-              WHERE state <> 'ended' AND (state = 'ready' OR state = 'out' AND ?2 IS NULL) AND platform IS NULL AND worker IS ?2
+              WHERE state <> 'ended' AND worker IS ?2 AND (state = 'ready' OR state = 'out' AND session = ?4 AND platform IS NULL)
                 AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1
               ORDER BY (SELECT priority FROM item WHERE item.id = attempt.item), item, created_at LIMIT ?3"
         ))?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let rows = statement.query_map((destination.0, worker, most), read_attempt)?;
+        let (worker, session) = carrier.columns();
+        let rows = statement.query_map((destination.0, worker, most, session), read_attempt)?;
         let attempts = rows.collect::<Result<Vec<_>, _>>()?;
-        let mut out = self.connection.prepare_cached("UPDATE attempt SET state = 'out' WHERE id = ?1")?;
+        let mut out = self.connection.prepare_cached("UPDATE attempt SET state = 'out', session = ?2 WHERE id = ?1")?;
         for attempt in &attempts {
-            out.execute([&attempt.id])?;
+            out.execute((&attempt.id, session))?;
         }
         Ok(attempts.into_iter().map(|attempt| Attempt { state: AttemptState::Out, ..attempt }).collect())
     }
@@ -238,19 +258,20 @@ impl Tx<'_> {
         }
     }
 
-    /// What carriers hold by their own word, of all that the journal believes to be out: the rest is unknown, and asked
-    /// about. Returns those that a carrier holds and nobody wants.
+    /// What a session of the platform holds by its own word, of all that the journal believes it has: the rest is unknown,
+    /// and asked about. Returns those that it holds and nobody wants.
     pub fn reconcile(
         &self,
         destination: DestinationId,
+        session: &str,
         live: &[String],
         now: Timestamp,
     ) -> Result<Vec<String>, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM attempt
-              WHERE state <> 'ended' AND worker IS NULL AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1"
+              WHERE state <> 'ended' AND session = ?2 AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1"
         ))?;
-        let known = statement.query_map([destination.0], read_attempt)?.collect::<Result<Vec<_>, _>>()?;
+        let known = statement.query_map((destination.0, session), read_attempt)?.collect::<Result<Vec<_>, _>>()?;
         for attempt in &known {
             if live.contains(&attempt.id) {
                 continue;
@@ -271,13 +292,13 @@ impl Tx<'_> {
         Ok(live.iter().filter(|id| !is_wanted(id)).cloned().collect())
     }
 
-    /// Attempts that a platform's carrier may hold and nobody wants.
-    pub fn unwanted_attempts(&self, destination: DestinationId) -> Result<Vec<String>, StoreError> {
+    /// Attempts that a session of the platform may hold and nobody wants.
+    pub fn unwanted_attempts(&self, destination: DestinationId, session: &str) -> Result<Vec<String>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT id FROM attempt WHERE state = 'unwanted' AND worker IS NULL
+            "SELECT id FROM attempt WHERE state = 'unwanted' AND session = ?2
                 AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1 ORDER BY id",
         )?;
-        let rows = statement.query_map([destination.0], |row| row.get(0))?;
+        let rows = statement.query_map((destination.0, session), |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

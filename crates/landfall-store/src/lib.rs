@@ -27,7 +27,7 @@ mod schema;
 mod worker;
 
 pub use self::{
-    attempt::{Attempt, AttemptState, NewAttempt, Reported},
+    attempt::{Attempt, AttemptState, CarrierName, NewAttempt, Reported},
     claim::{Lease, Outlook},
     content::{NewContent, SeenPlace},
     destination::{Destination, DestinationId, StoredCollection},

@@ -9,24 +9,32 @@ use landfall_core::{
 };
 use landfall_env::Env;
 use landfall_store::{
-    DestinationId, Journal, JournalOptions, Lane, Lease, Message, MessageContent, MessageLimits, NewAttachment,
-    NewAttempt, NewText, Outgoing, Reported, Sealed, Sent, StoreError, Tx,
+    CarrierName, DestinationId, Journal, JournalOptions, Lane, Lease, Message, MessageContent, MessageLimits,
+    NewAttachment, NewAttempt, NewText, Outgoing, Reported, Sealed, Sent, StoreError, Tx,
 };
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const POLICY: RetryPolicy = RetryPolicy { base: Duration::from_secs(1), cap: Duration::from_secs(60), attempts_max: 3 };
 
+fn app() -> CarrierName {
+    CarrierName::Session("app".to_owned())
+}
+
 struct Bench {
     journal: Journal,
     destination: DestinationId,
     lane: Lane,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Bench {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let path: PathBuf = dir.path().join("journal.db");
+        let path = dir.path().join("journal.db");
+        Self::over(dir, path).await
+    }
+
+    async fn over(dir: tempfile::TempDir, path: PathBuf) -> Self {
         let options = JournalOptions { path, vfs: None, check: false, read_only: false };
         let journal = Journal::open(options, &Env::real()).await.unwrap();
         let (destination, lane) = journal
@@ -37,7 +45,7 @@ impl Bench {
             })
             .await
             .unwrap();
-        Self { journal, destination, lane, _dir: dir }
+        Self { journal, destination, lane, dir }
     }
 
     async fn write<T: Send + 'static>(
@@ -125,7 +133,7 @@ impl Bench {
         };
         self.write(move |tx| tx.granted(&lease, &attempt, NOW)).await;
         let destination = self.destination;
-        self.write(move |tx| tx.take_attempts(destination, None, 100)).await;
+        self.write(move |tx| tx.take_attempts(destination, &app(), 100)).await;
         id
     }
 
@@ -303,7 +311,7 @@ async fn an_upload_that_nobody_wants_any_more_is_cancelled_and_its_file_kept_unt
     let attempt = bench.under_way(photo).await;
     bench.write(move |tx| tx.discard(photo, NOW)).await;
     let destination = bench.destination;
-    let unwanted = bench.journal.read(move |tx| tx.unwanted_attempts(destination)).await.unwrap();
+    let unwanted = bench.journal.read(move |tx| tx.unwanted_attempts(destination, "app")).await.unwrap();
     assert_eq!(unwanted, std::slice::from_ref(&attempt));
     assert_eq!(bench.files().await, BTreeSet::from([format!("{photo}.sealed")]));
     assert_eq!(bench.ended(&attempt, PutOutcome::Stored).await, Reported::Late);
@@ -318,10 +326,10 @@ async fn what_no_carrier_holds_is_asked_about_and_what_nobody_wants_is_to_be_can
     let attempt = bench.under_way(photo).await;
     let destination = bench.destination;
     let live = vec![attempt.clone(), "of another life".to_owned()];
-    let cancel = bench.write(move |tx| tx.reconcile(destination, &live, NOW)).await;
+    let cancel = bench.write(move |tx| tx.reconcile(destination, "app", &live, NOW)).await;
     assert_eq!(cancel, ["of another life"]);
     assert!(bench.claim().await.is_empty());
-    assert!(bench.write(move |tx| tx.reconcile(destination, &[], NOW)).await.is_empty());
+    assert!(bench.write(move |tx| tx.reconcile(destination, "app", &[], NOW)).await.is_empty());
     assert_eq!(bench.claim().await.len(), 1, "it is to be asked about");
 }
 
@@ -331,11 +339,30 @@ async fn attempts_are_given_out_again_until_somebody_says_that_they_began() {
     let photo = bench.stage("a.jpg", None).await;
     let attempt = bench.under_way(photo).await;
     let destination = bench.destination;
-    let again = bench.write(move |tx| tx.take_attempts(destination, None, 10)).await;
+    let again = bench.write(move |tx| tx.take_attempts(destination, &app(), 10)).await;
     assert_eq!(again.iter().map(|attempt| &attempt.id).collect::<Vec<_>>(), [&attempt]);
     let began = attempt.clone();
     assert!(bench.write(move |tx| tx.attempt_began(&began, "task 7")).await);
-    assert!(bench.write(move |tx| tx.take_attempts(destination, None, 10)).await.is_empty());
+    assert!(bench.write(move |tx| tx.take_attempts(destination, &app(), 10)).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_session_of_the_platform_speaks_for_its_own_transfers_alone() {
+    let bench = Bench::new().await;
+    let photo = bench.stage("a.jpg", None).await;
+    let attempt = bench.under_way(photo).await;
+    let destination = bench.destination;
+    let other = CarrierName::Session("extension".to_owned());
+    assert!(
+        bench.write(move |tx| tx.take_attempts(destination, &other, 10)).await.is_empty(),
+        "the application has it"
+    );
+    bench.write(move |tx| tx.reconcile(destination, "extension", &[], NOW)).await;
+    let unanswered = bench.state(photo).await;
+    assert!(matches!(unanswered, State::Active { waits: Waits::Transfer, .. }), "{unanswered:?}");
+    bench.write(move |tx| tx.reconcile(destination, "app", &[], NOW)).await;
+    assert!(!matches!(bench.state(photo).await, State::Active { waits: Waits::Transfer, .. }));
+    assert_eq!(bench.ended(&attempt, PutOutcome::Stored).await, Reported::Taken(photo), "whoever hears of it may tell");
 }
 
 #[tokio::test]
@@ -444,12 +471,69 @@ async fn attempts_of_a_process_that_died_are_asked_about() {
                 worker: Some("other".to_owned()),
             };
             tx.granted(&lease, &attempt, NOW)?;
-            assert!(tx.take_attempts(destination, None, 10)?.is_empty(), "it is not the platform's");
-            assert_eq!(tx.take_attempts(destination, Some("other"), 10)?.len(), 1);
+            assert!(tx.take_attempts(destination, &app(), 10)?.is_empty(), "it is not the platform's");
+            assert_eq!(tx.take_attempts(destination, &CarrierName::Worker("other".to_owned()), 10)?.len(), 1);
             tx.release_worker("other")
         })
         .await;
     let MessageContent::Attachment(row) = bench.message(photo).await.content else { panic!() };
     assert_eq!(row.payload(), landfall_core::Payload::Unknown);
     assert_eq!(bench.claim().await.len(), 1);
+}
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/schema-2.db");
+
+#[tokio::test]
+async fn the_golden_journal_of_schema_2_keeps_every_message_and_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    std::fs::copy(GOLDEN, &path).unwrap();
+    let bench = Bench::over(dir, path).await;
+    let (destination, lane) = (bench.destination, bench.lane.clone());
+    assert_eq!((lane.order, lane.on_failure), (PublishOrder::ByUpload, OnFailure::Pass));
+    let shown = bench.journal.read(move |tx| tx.shown(destination, Some(lane.id))).await.unwrap();
+    let stands: Vec<&str> = shown.iter().map(|message| state_word(&message.state)).collect();
+    assert_eq!(stands, ["done", "active", "blocked", "active"]);
+    let staged = bench.journal.read(move |tx| tx.shown(destination, None)).await.unwrap();
+    assert_eq!(staged.len(), 1);
+    assert_eq!(bench.ended("attempt 3 of 3", PutOutcome::Stored).await, Reported::Taken(ItemId(3)));
+    let frozen = bench.message(shown[3].id).await;
+    assert_eq!((frozen.body.as_deref(), frozen.publishes), (Some(&b"fixed bytes"[..]), 1));
+    assert_eq!(bench.sent(vec![Outgoing::Staged(staged[0].id), text("more", None)]).await.len(), 2);
+}
+
+fn state_word(state: &State) -> &'static str {
+    match state {
+        State::Done => "done",
+        State::Blocked { .. } => "blocked",
+        State::Active { .. } => "active",
+        _ => "another",
+    }
+}
+
+/// Makes the golden journal. A released one is never written again: a new schema gets a new file.
+#[tokio::test]
+#[ignore = "writes the golden file, if there is none"]
+async fn write_the_golden_journal() {
+    if std::path::Path::new(GOLDEN).exists() {
+        return;
+    }
+    let bench = Bench::new().await;
+    let lane = bench.lane.id;
+    bench.write(move |tx| tx.set_policy(lane, PublishOrder::ByUpload, OnFailure::Pass, NOW)).await;
+    let sent = bench.sent(vec![text("done", None)]).await[0];
+    let lease = bench.lease(sent).await;
+    bench.write(move |tx| tx.freeze(&lease, b"done", NOW).and_then(|()| tx.message_published(&lease, NOW))).await;
+    let staged = bench.stage("staged.jpg", Some("composer")).await;
+    let (photo, refused) = (bench.stage("moving.jpg", None).await, bench.stage("refused.jpg", None).await);
+    bench.sent(vec![Outgoing::Staged(photo), Outgoing::Staged(refused)]).await;
+    let attempt = bench.under_way(refused).await;
+    bench.ended(&attempt, PutOutcome::Refused(413)).await;
+    bench.under_way(photo).await;
+    let sent = bench.sent(vec![text("frozen", None)]).await[0];
+    let lease = bench.lease(sent).await;
+    bench.write(move |tx| tx.freeze(&lease, b"fixed bytes", NOW).and_then(|()| tx.publishing(&lease, NOW))).await;
+    assert_eq!((sent, staged, photo, refused), (ItemId(5), ItemId(2), ItemId(3), ItemId(4)));
+    bench.journal.suspend().await;
+    std::fs::copy(bench.dir.path().join("journal.db"), GOLDEN).unwrap();
 }

@@ -71,6 +71,8 @@ pub fn run(seed: u64, options: &PhoneOptions) -> PhoneOutcome {
 }
 
 const HOME: &str = "/home";
+/// The platform's sessions of the application, and of its extension.
+const SESSIONS: [&str; 2] = ["app", "extension"];
 /// Longer than this, in simulated time, and a phone that is left in peace has not come to rest.
 const REST_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
@@ -208,7 +210,7 @@ impl Phone {
     }
 
     async fn start(&mut self, slot: usize) {
-        match self.making.start(HOME.as_ref()).await {
+        match self.making.start(HOME.as_ref(), SESSIONS[slot]).await {
             Done::Did(process) => {
                 self.trouble.note(|| format!("{} starts", process.id));
                 self.remote.forget_moments();

@@ -90,6 +90,11 @@ pub fn phone_sabotages() -> Vec<Catalogued> {
             "what was sent survives a power cut",
         ),
         catalogued(
+            Sabotage::DropGenerationCheck,
+            "a worker whose lease is gone may go on writing",
+            "a message is finished once",
+        ),
+        catalogued(
             Sabotage::SendPiecemeal,
             "a batch is sent in several transactions",
             "a batch is sent whole or not at all",

@@ -184,7 +184,8 @@ CREATE TABLE attempt (
     outcome     TEXT,
     -- The process that carries it, if it is one of ours; empty if that is gone.
     worker      TEXT,
-    -- The platform's own name for it.
+    -- Which of the platform's sessions has it, and the platform's own name for it there.
+    session     TEXT,
     platform    TEXT,
     created_at  INTEGER NOT NULL,
     ended_at    INTEGER,

@@ -66,7 +66,8 @@ impl Phone {
     async fn settle_all(&mut self) {
         self.bury().await;
         for slot in 0..2 {
-            if self.processes[slot].is_none() && slot == 0 {
+            // Each session is asked by a process of its own.
+            if self.processes[slot].is_none() && (slot == 0 || self.making.by_platform && self.making.has_key) {
                 self.start(slot).await;
             }
             if self.processes[slot].is_some() {
@@ -194,6 +195,11 @@ impl Phone {
             if let Some(tick) = one.taken {
                 let first = taken.entry(&one.label).or_insert(tick);
                 *first = tick.min(*first);
+            }
+        }
+        for (id, times) in self.ever(&["done", "skipped", "cancelled"]).await {
+            if times > 1 {
+                self.complain(format!("{id} was finished {times} times"));
             }
         }
         let was_blocked = self.ever(&["blocked"]).await;

@@ -26,9 +26,10 @@ pub(crate) struct Platform {
 
 #[derive(Default)]
 struct State {
-    running: BTreeMap<String, JoinHandle<()>>,
+    /// By attempt, with the session that has it.
+    running: BTreeMap<String, (&'static str, JoinHandle<()>)>,
     /// What nobody has been told yet.
-    ended: Vec<(String, PutReport)>,
+    ended: Vec<(&'static str, String, PutReport)>,
     complaints: Vec<String>,
     /// How likely it says something else than what happened.
     oddity: f64,
@@ -53,26 +54,26 @@ impl Platform {
         self.lock().complaints.clone()
     }
 
-    /// Takes a transfer, unless it has it.
-    pub(crate) fn take(self: &Arc<Self>, transfer: Transfer) {
+    /// A session takes a transfer, unless it has it.
+    pub(crate) fn take(self: &Arc<Self>, session: &'static str, transfer: Transfer) {
         let mut state = self.lock();
         let attempt = transfer.attempt.clone();
-        if state.running.contains_key(&attempt) || state.ended.iter().any(|(ended, _)| *ended == attempt) {
+        if state.running.contains_key(&attempt) || state.ended.iter().any(|(_, ended, _)| *ended == attempt) {
             return;
         }
         let platform = Arc::clone(self);
-        let task = tokio::spawn(async move { platform.carry(transfer).await });
-        state.running.insert(attempt, task);
+        let task = tokio::spawn(async move { platform.carry(session, transfer).await });
+        state.running.insert(attempt, (session, task));
     }
 
-    async fn carry(self: Arc<Self>, transfer: Transfer) {
+    async fn carry(self: Arc<Self>, session: &'static str, transfer: Transfer) {
         // It begins when it likes.
         tokio::time::sleep(Duration::from_millis(self.random.below(8_000))).await;
         let path = self.home.join(&transfer.file);
         let Ok(body) = self.disk.read(&path) else {
             let missing = format!("the platform was given `{}`, which is not there", transfer.file.display());
             self.lock().complaints.push(missing);
-            return self.ended(transfer.attempt, PutReport::NotSent);
+            return self.ended(session, transfer.attempt, PutReport::NotSent);
         };
         if body.len() as u64 != transfer.bytes {
             self.lock().complaints.push(format!("`{}` is not as long as was said", transfer.file.display()));
@@ -102,25 +103,25 @@ impl Platform {
             },
             _ => report,
         };
-        self.ended(transfer.attempt, report);
+        self.ended(session, transfer.attempt, report);
     }
 
-    fn ended(&self, attempt: String, report: PutReport) {
+    fn ended(&self, session: &'static str, attempt: String, report: PutReport) {
         let mut state = self.lock();
         state.running.remove(&attempt);
         let oddity = state.oddity;
         // Sometimes it forgets.
         if !self.random.chance(oddity / 3.0) {
-            state.ended.push((attempt, report));
+            state.ended.push((session, attempt, report));
         }
     }
 
     /// Gives a transfer up; it may have succeeded.
     pub(crate) fn cancel(&self, attempt: &str) {
         let mut state = self.lock();
-        if let Some(task) = state.running.remove(attempt) {
+        if let Some((session, task)) = state.running.remove(attempt) {
             task.abort();
-            state.ended.push((attempt.to_owned(), PutReport::Cancelled));
+            state.ended.push((session, attempt.to_owned(), PutReport::Cancelled));
         }
     }
 
@@ -129,19 +130,20 @@ impl Platform {
         let state = self.lock();
         let count = state.ended.len() as u64;
         let at = usize::try_from(self.random.below(count)).unwrap_or(0);
-        state.ended.get(at).cloned()
+        state.ended.get(at).map(|(_, attempt, report)| (attempt.clone(), report.clone()))
     }
 
     /// Somebody was told of it.
     pub(crate) fn told(&self, attempt: &str) {
-        self.lock().ended.retain(|(ended, _)| ended != attempt);
+        self.lock().ended.retain(|(_, ended, _)| ended != attempt);
     }
 
-    /// What it holds, by its own word. It may not count what it has done with.
-    pub(crate) fn live(&self, counts_ended: bool) -> Vec<String> {
+    /// What a session holds, by its own word. It may not count what it has done with.
+    pub(crate) fn live(&self, session: &str, counts_ended: bool) -> Vec<String> {
         let state = self.lock();
-        let ended = state.ended.iter().map(|(attempt, _)| attempt.clone()).filter(|_| counts_ended);
-        state.running.keys().cloned().chain(ended).collect()
+        let running = state.running.iter().map(|(attempt, (session, _))| (*session, attempt));
+        let ended = state.ended.iter().filter(|_| counts_ended).map(|(session, attempt, _)| (*session, attempt));
+        running.chain(ended).filter(|(of, _)| *of == session).map(|(_, attempt)| attempt.clone()).collect()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -152,7 +154,7 @@ impl Platform {
     /// The machine loses power: what it was doing is forgotten.
     pub(crate) fn power_cut(&self) {
         let mut state = self.lock();
-        for (_, task) in std::mem::take(&mut state.running) {
+        for (_, (_, task)) in std::mem::take(&mut state.running) {
             task.abort();
         }
     }

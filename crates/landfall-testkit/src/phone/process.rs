@@ -61,7 +61,7 @@ pub(crate) enum Done<T> {
 
 impl Making {
     /// Starts a process.
-    pub(crate) async fn start(&self, home: &Path) -> Done<Process> {
+    pub(crate) async fn start(&self, home: &Path, session: &str) -> Done<Process> {
         let id = self.disk.spawn();
         let random = self.random.fork(&format!("{id}"));
         let vfs = Arc::new(SimVfs::register(&self.disk, id, random.fork("vfs")));
@@ -83,7 +83,11 @@ impl Making {
             key: self.has_key.then(|| HostKey::from_bytes([7; 32])),
             granter: way(),
             publisher: way(),
-            moves: if self.by_platform { Moves::ByPlatform } else { Moves::InProcess(way()) },
+            moves: if self.by_platform {
+                Moves::ByPlatform { session: session.to_owned() }
+            } else {
+                Moves::InProcess(way())
+            },
         };
         let chat_settings = self.settings.clone();
         let opened = run(&self.disk, id, async move {

@@ -7,7 +7,7 @@ use landfall_core::{ItemId, OnFailure, PublishOrder};
 use tokio::time::Instant;
 
 use super::{
-    HOME, Phone, index,
+    HOME, Phone, SESSIONS, index,
     person::{Chosen, Fate, Policy, Uncertain},
     process::Done,
 };
@@ -411,7 +411,7 @@ impl Phone {
         for transfer in transfers {
             let attempt = transfer.attempt.clone();
             self.trouble.note(|| format!("the platform takes a transfer of {}", transfer.item));
-            self.platform.take(transfer);
+            self.platform.take(SESSIONS[slot], transfer);
             if self.random.chance(0.1) && !self.is_calm {
                 // Nobody gets to say that it began.
                 continue;
@@ -456,7 +456,7 @@ impl Phone {
         if !self.making.by_platform {
             return;
         }
-        let live = self.platform.live(self.random.chance(0.7));
+        let live = self.platform.live(SESSIONS[slot], self.random.chance(0.7));
         let Some(process) = &self.processes[slot] else { return };
         let unwanted = process.perform(&self.disk, |chat| async move {
             let mut unwanted = chat.reconcile(live).await?;

@@ -118,7 +118,11 @@ impl World {
             key: made.key.map(|byte| HostKey::from_bytes([byte; 32])),
             granter: Arc::new(server.clone()),
             publisher,
-            moves: if made.is_platform { Moves::ByPlatform } else { Moves::InProcess(Arc::clone(&self.wire) as _) },
+            moves: if made.is_platform {
+                Moves::ByPlatform { session: "app".to_owned() }
+            } else {
+                Moves::InProcess(Arc::clone(&self.wire) as _)
+            },
         };
         let chat = Chat::open(&engine, "chat:default", ChatSettings::default(), host).await.unwrap();
         let lane = chat.lane("family").await.unwrap();

@@ -73,10 +73,23 @@ fn whoever_reads_or_writes_a_journal_is_noticed() {
     // The reader's view ends before what is written now.
     stage.app(Begins::default()).ask(json!({ "do": "send", "lane": "family", "batch": ["text"] })).unwrap();
     assert!(is_held(&stage));
+    drop(other);
+    assert!(!is_held(&stage));
+    let lock = std::fs::File::create(stage.path("home").join("workers/somebody.lock")).unwrap();
+    lock.try_lock().unwrap();
+    assert!(is_held(&stage));
 }
 
-/// Whether anybody keeps others from writing to the journal, or from putting its log back into the file.
+/// Whether anybody keeps others from writing to the journal, or from putting its log back into the file, or says by a lock
+/// that it lives.
 fn is_held(stage: &Stage) -> bool {
+    let folders = ["workers", "spool/incoming"].map(|folder| stage.path("home").join(folder));
+    let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let mut locks =
+        files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|ending| ending == "lock"));
+    if locks.any(|path| std::fs::File::open(path).is_ok_and(|file| file.try_lock().is_err())) {
+        return true;
+    }
     let journal = Connection::open(stage.path("home").join("journal.db")).unwrap();
     journal.busy_timeout(std::time::Duration::ZERO).unwrap();
     let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";

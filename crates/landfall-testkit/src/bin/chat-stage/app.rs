@@ -62,7 +62,11 @@ impl App {
             key: Some(HostKey::from_bytes([7; 32])),
             granter: Arc::new(server.clone()),
             publisher,
-            moves: if platform.is_some() { Moves::ByPlatform } else { Moves::InProcess(carrier) },
+            moves: if platform.is_some() {
+                Moves::ByPlatform { session: "app".to_owned() }
+            } else {
+                Moves::InProcess(carrier)
+            },
         };
         let settings = ChatSettings { allows_loopback: true, ..ChatSettings::default() };
         let chat = Chat::open(&engine, "chat:default", settings, host).await?;

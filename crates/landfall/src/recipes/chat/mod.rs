@@ -94,7 +94,11 @@ pub enum Moves {
     /// This process, while it runs.
     InProcess(Arc<dyn Carrier>),
     /// The platform: see [`Chat::take_transfers`].
-    ByPlatform,
+    ByPlatform {
+        /// Which of its sessions this process speaks for: the same name after every start. Where an application and its
+        /// extensions have sessions of their own, each knows its own transfers alone.
+        session: String,
+    },
 }
 
 /// What conversations need of their host.

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use landfall_core::Timestamp;
-use landfall_store::{Lease, MessageOutlook, Tx, Version};
+use landfall_store::{CarrierName, Lease, MessageOutlook, Tx, Version};
 
 use super::{Chat, Moves, mover, under_way::UnderWay, work::Work};
 use crate::{Error, Silent, Stop, worker::Worker};
@@ -173,7 +173,7 @@ impl Keeper<'_> {
         if room == 0 {
             return Ok(Vec::new());
         }
-        let transfers = self.chat.take_for(Some(self.worker.id.clone()), room).await?;
+        let transfers = self.chat.take_for(CarrierName::Worker(self.worker.id.clone()), room).await?;
         Ok(transfers.into_iter().map(|one| mover::carry(self.chat.clone(), Arc::clone(carrier), one)).collect())
     }
 

@@ -8,11 +8,11 @@
 use std::path::PathBuf;
 
 use landfall_core::{ItemId, PutReport, Timestamp, put_outcome};
-use landfall_store::{Attempt, Reported};
+use landfall_store::{Attempt, CarrierName, Reported};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Chat, ChatInner, grant::PutGrant, spool::Spool};
+use super::{Chat, ChatInner, Moves, grant::PutGrant, spool::Spool};
 use crate::Error;
 
 /// A request to be carried out by the platform.
@@ -68,15 +68,26 @@ impl Chat {
     /// # Errors
     /// The journal's.
     pub async fn take_transfers(&self, most: usize) -> Result<Vec<Transfer>, Error> {
-        self.take_for(None, most).await
+        match self.session() {
+            Some(session) => self.take_for(CarrierName::Session(session), most).await,
+            None => Ok(Vec::new()),
+        }
     }
 
-    pub(crate) async fn take_for(&self, worker: Option<String>, most: usize) -> Result<Vec<Transfer>, Error> {
+    /// The platform's session that this process speaks for; `None` if it carries transfers itself.
+    fn session(&self) -> Option<String> {
+        match &self.inner.moves {
+            Moves::ByPlatform { session } => Some(session.clone()),
+            Moves::InProcess(_) => None,
+        }
+    }
+
+    pub(crate) async fn take_for(&self, carrier: CarrierName, most: usize) -> Result<Vec<Transfer>, Error> {
         let inner = &self.inner;
         let (destination, now) = (inner.destination, inner.engine.now());
         let attempts = inner.engine.journal.write(move |tx| {
             tx.expire_attempts(destination, BYTES_PER_SECOND_MIN, now)?;
-            tx.take_attempts(destination, worker.as_deref(), most)
+            tx.take_attempts(destination, &carrier, most)
         });
         let mut transfers = Vec::new();
         for attempt in attempts.await? {
@@ -128,17 +139,19 @@ impl Chat {
         Ok(reported)
     }
 
-    /// What the platform's carrier holds, after a start: transfers that it should hold and does not are asked about.
-    /// Returns those that it holds and nobody wants; it should cancel them.
+    /// What this process's session of the platform holds, after a start: transfers that it should hold and does not are
+    /// asked about. Returns those that it holds and nobody wants; it should cancel them.
     pub async fn reconcile(&self, live: Vec<String>) -> Result<Vec<String>, Error> {
+        let Some(session) = self.session() else { return Ok(Vec::new()) };
         let (destination, now) = (self.inner.destination, self.inner.engine.now());
-        Ok(self.inner.engine.journal.write(move |tx| tx.reconcile(destination, &live, now)).await?)
+        Ok(self.inner.engine.journal.write(move |tx| tx.reconcile(destination, &session, &live, now)).await?)
     }
 
-    /// Transfers that the platform may hold and nobody wants. Named until they are reported as ended.
+    /// Transfers that this process's session may hold and nobody wants. Named until they are reported as ended.
     pub async fn take_cancellations(&self) -> Result<Vec<String>, Error> {
+        let Some(session) = self.session() else { return Ok(Vec::new()) };
         let destination = self.inner.destination;
-        Ok(self.inner.engine.journal.read(move |tx| tx.unwanted_attempts(destination)).await?)
+        Ok(self.inner.engine.journal.read(move |tx| tx.unwanted_attempts(destination, &session)).await?)
     }
 }
 

@@ -88,7 +88,7 @@ impl Work {
         let lease = self.lease.clone();
         let read = move |tx: &Tx<'_>| {
             let message = tx.message(lease.item)?;
-            if message.generation != lease.generation {
+            if message.generation != lease.generation && !tx.sabotaged(Sabotage::DropGenerationCheck) {
                 return Err(StoreError::LostLease(lease.item));
             }
             let lane = message.lane.map(|lane| tx.lane(lane)).transpose()?.map(|lane| lane.name);
@@ -170,7 +170,7 @@ impl Work {
         self.reached("chat.granted");
         let id = inner.engine.env.random.name();
         let worker = match &inner.moves {
-            Moves::ByPlatform => None,
+            Moves::ByPlatform { .. } => None,
             Moves::InProcess(_) => Some(self.lease.worker.clone()),
         };
         let attempt = NewAttempt {
