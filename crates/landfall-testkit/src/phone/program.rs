@@ -155,9 +155,9 @@ impl Phone {
                 return;
             }
         };
-        // Another in the same composer is given up, if this one came about.
+        // Another in the same composer is given up, if this one came about. Where nobody knows, either may be sent.
         for other in &mut self.person.chosen {
-            if composer.is_some() && other.composer == composer && other.fate == Fate::Staged {
+            if id.is_some() && composer.is_some() && other.composer == composer && other.fate == Fate::Staged {
                 other.fate = Fate::GivenUp;
             }
         }
