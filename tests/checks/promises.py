@@ -1,4 +1,5 @@
-"""Checks that every test and every sabotage named in `docs/promises.md` exists. Prints `N passed, N failed`.
+"""Checks that every test and every sabotage named in `docs/promises.md`, and every test of ours named in
+`docs/send-queue-scenarios.md`, exists. Prints `N passed, N failed`.
 
 A test is `module::function`: a `#[test]` of that name in a file `module.rs` below `crates`, or `script.py scenario`:
 a scenario that a script in `tests/real` runs.
@@ -24,10 +25,22 @@ def main():
         missing += [] if names else ["no test is named"]
         complaints += [f"{promise} {what}" for what in missing]
         passed += len(names) - len(missing)
+    for scenario, ours in scenarios():
+        names = re.findall(r"`(\w+::\w+)`", ours)
+        missing = [f"there is no test `{name}`" for name in names if name not in known]
+        missing += [] if names or ours.startswith("*Does not apply*") else ["neither a test nor a reason is named"]
+        complaints += [f"{scenario} {what}" for what in missing]
+        passed += len(names) - len(missing)
     for complaint in complaints:
         print(complaint)
     print(f"{passed} passed, {len(complaints)} failed")
-    sys.exit(1 if complaints or not rows else 0)
+    sys.exit(1 if complaints or not rows or not scenarios() else 0)
+
+
+def scenarios():
+    rows = [line for line in (ROOT / "docs/send-queue-scenarios.md").read_text().splitlines() if line.startswith("| `test_")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return [(theirs, ours) for theirs, _, ours in cells]
 
 
 def tests():

@@ -489,6 +489,12 @@ impl Tx<'_> {
             )?
             .execute((id.0, text))?;
         if changed > 0 {
+            // Whoever works on it may be about to fix what it said before.
+            self.connection
+                .prepare_cached(
+                    "UPDATE item SET worker = NULL, generation = generation + 1 WHERE id = ?1 AND worker IS NOT NULL",
+                )?
+                .execute([id.0])?;
             self.note(id, "edited", None, now)?;
         }
         Ok(changed > 0)

@@ -32,6 +32,8 @@ pub struct MessageOutlook {
     pub has_queued: bool,
     /// There are attempts that one of our own carriers may take.
     pub has_ready: bool,
+    /// Attempts that it carries itself and nobody wants any more.
+    pub unwanted: Vec<String>,
     /// Another worker is at some of them: it may finish, die or stand still.
     pub others_work: bool,
 }
@@ -47,7 +49,9 @@ const QUEUED: &str =
 const DUE: &str = "SELECT min(not_before) FROM item WHERE waits = 'until'";
 const OTHERS: &str = "SELECT EXISTS (SELECT 1 FROM item
       WHERE worker IS NOT NULL AND worker <> ?2 AND class = 'message' AND destination = ?1)";
-const READY_ATTEMPT: &str = "SELECT EXISTS (SELECT 1 FROM attempt WHERE state = 'ready' AND worker = ?1)";
+const READY_ATTEMPT: &str =
+    "SELECT EXISTS (SELECT 1 FROM attempt WHERE state <> 'ended' AND state = 'ready' AND worker = ?1)";
+const UNWANTED_ATTEMPTS: &str = "SELECT id FROM attempt WHERE state <> 'ended' AND state = 'unwanted' AND worker = ?1";
 
 impl Tx<'_> {
     /// Claims messages that wait for nothing: first those to be published, then those nearest to it.
@@ -88,12 +92,15 @@ impl Tx<'_> {
         for (phase, room) in [("publish", publishes), ("upload", prepares), ("prepare", prepares)] {
             can_claim |= room > 0 && self.ready_message(destination, phase)?.is_some();
         }
+        let mut unwanted = self.connection.prepare_cached(UNWANTED_ATTEMPTS)?;
+        let unwanted = unwanted.query_map([worker], |row| row.get(0))?.collect::<Result<_, _>>()?;
         Ok(MessageOutlook {
             lost: self.lost(leases)?,
             can_claim,
             due,
             has_queued: self.connection.prepare_cached(QUEUED)?.query_row([destination.0], |row| row.get(0))?,
             has_ready: self.connection.prepare_cached(READY_ATTEMPT)?.query_row([worker], |row| row.get(0))?,
+            unwanted,
             others_work: self
                 .connection
                 .prepare_cached(OTHERS)?
@@ -137,6 +144,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_all_the_time_does_not_walk_through_what_is_finished() {
-        [HELD, READY, QUEUED, DUE, OTHERS].into_iter().for_each(crate::schema::assert_no_scan);
+        [HELD, READY, QUEUED, DUE, OTHERS, READY_ATTEMPT, UNWANTED_ATTEMPTS]
+            .into_iter()
+            .for_each(crate::schema::assert_no_scan);
     }
 }

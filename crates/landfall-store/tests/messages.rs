@@ -409,6 +409,17 @@ async fn a_text_is_edited_until_its_bytes_are_fixed() {
 }
 
 #[tokio::test]
+async fn an_edit_takes_a_text_from_whoever_was_about_to_fix_what_it_said_before() {
+    let bench = Bench::new().await;
+    let id = bench.sent(vec![text("teh", None)]).await[0];
+    let lease = bench.lease(id).await;
+    assert!(bench.write(move |tx| tx.edit_text(id, b"the", NOW)).await);
+    let frozen = bench.journal.write(move |tx| tx.freeze(&lease, b"teh", NOW)).await;
+    assert!(matches!(frozen, Err(StoreError::LostLease(_))), "{frozen:?}");
+    assert_eq!(bench.claim().await[0].item, id, "it is free at once");
+}
+
+#[tokio::test]
 async fn a_publisher_that_is_not_ready_costs_nothing() {
     let bench = Bench::new().await;
     let id = bench.sent(vec![text("a", None)]).await[0];

@@ -3,5 +3,6 @@
 mod budget;
 mod order;
 mod platform;
+mod steered;
 mod whole;
 mod world;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -91,6 +91,8 @@ impl World {
             service: Arc::new(ServiceCarrier::new(server.router())),
             puts: AtomicUsize::new(0),
             pace: Mutex::default(),
+            refusals: Mutex::default(),
+            is_down: AtomicBool::default(),
         });
         Self { disk, clock, random, _server: server, token, wire }
     }
@@ -232,12 +234,16 @@ pub(crate) fn text(says: &str) -> Part {
     Part::Text(says.to_owned())
 }
 
-/// The way to the server, which counts what it carries and may take its time.
+/// The way to the server, which counts what it carries, may take its time, and may fail.
 pub(crate) struct Wire {
     service: Arc<dyn Carrier>,
     pub(crate) puts: AtomicUsize,
     /// How long each put takes, in the order in which they come.
     pub(crate) pace: Mutex<Vec<Duration>>,
+    /// The statuses that puts are answered with instead of being carried, in the order in which they come.
+    pub(crate) refusals: Mutex<Vec<u16>>,
+    /// There is no network.
+    pub(crate) is_down: AtomicBool,
 }
 
 impl Wire {
@@ -249,6 +255,9 @@ impl Wire {
 impl Carrier for Wire {
     fn carry<'a>(&'a self, request: Request<Body>) -> BoxFuture<'a, Result<Response<Body>, Loss>> {
         Box::pin(async move {
+            if self.is_down.load(Ordering::Relaxed) {
+                return Err(Loss::NotSent("there is no network".to_owned()));
+            }
             if request.method() == Method::PUT {
                 self.puts.fetch_add(1, Ordering::Relaxed);
                 let pace = {
@@ -256,6 +265,14 @@ impl Carrier for Wire {
                     if pace.is_empty() { Duration::ZERO } else { pace.remove(0) }
                 };
                 tokio::time::sleep(pace).await;
+                let refusal = {
+                    let mut refusals = self.refusals.lock().unwrap();
+                    if refusals.is_empty() { None } else { Some(refusals.remove(0)) }
+                };
+                if let Some(status) = refusal {
+                    let page = landfall_transport::whole(b"<html>no</html>".to_vec());
+                    return Ok(Response::builder().status(status).body(page).unwrap());
+                }
             }
             self.service.carry(request).await
         })
@@ -267,12 +284,15 @@ impl Carrier for Wire {
 pub(crate) struct Scripted {
     pub(crate) answers: Mutex<Vec<Published>>,
     pub(crate) asked: Mutex<Vec<Publication>>,
+    /// How long it takes for each.
+    pub(crate) takes: Duration,
 }
 
 impl Publisher for Scripted {
     fn publish(&self, publication: Publication) -> BoxFuture<'_, Published> {
         Box::pin(async move {
             self.asked.lock().unwrap().push(publication);
+            tokio::time::sleep(self.takes).await;
             let mut answers = self.answers.lock().unwrap();
             if answers.is_empty() { Published::Accepted } else { answers.remove(0) }
         })
@@ -281,7 +301,11 @@ impl Publisher for Scripted {
 
 impl Scripted {
     pub(crate) fn answering(answers: Vec<Published>) -> Arc<Self> {
-        Arc::new(Self { answers: Mutex::new(answers), asked: Mutex::default() })
+        Self::slowly(Duration::ZERO, answers)
+    }
+
+    pub(crate) fn slowly(takes: Duration, answers: Vec<Published>) -> Arc<Self> {
+        Arc::new(Self { answers: Mutex::new(answers), asked: Mutex::default(), takes })
     }
 
     pub(crate) fn said(&self) -> Vec<(String, String)> {

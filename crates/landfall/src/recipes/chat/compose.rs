@@ -165,6 +165,7 @@ impl Chat {
     /// The network is back, or somebody looks: what waits for a moment, after a failure or because it was asked to, is tried
     /// as soon as something runs. Returns how many.
     pub async fn try_now(&self) -> Result<usize, Error> {
+        self.inner.outage.is_over();
         let destination = self.inner.destination;
         Ok(self.inner.engine.journal.write(move |tx| tx.wake_messages(destination)).await?)
     }

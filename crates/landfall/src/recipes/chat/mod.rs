@@ -15,6 +15,7 @@ mod grant;
 mod inbox;
 mod lanes;
 mod mover;
+mod outage;
 mod payload;
 mod progress;
 mod publisher;
@@ -49,7 +50,7 @@ pub use self::{
     server::{Arrived, ChatServer, LanePublisher},
     transfer::Transfer,
 };
-use self::{progress::Transfers, rest::AtRest, spool::Spool};
+use self::{outage::Outage, progress::Transfers, rest::AtRest, spool::Spool};
 use crate::{Engine, Error, engine::Inner};
 
 /// How conversations are kept. Plain data.
@@ -130,6 +131,7 @@ pub(crate) struct ChatInner {
     pub(crate) moves: Moves,
     pub(crate) spool: Spool,
     pub(crate) progress: Transfers,
+    pub(crate) outage: Outage,
 }
 
 impl Chat {
@@ -151,6 +153,7 @@ impl Chat {
             moves,
             spool,
             progress: Transfers::default(),
+            outage: Outage::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -9,10 +9,10 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use landfall_core::Timestamp;
+use landfall_core::{PutReport, Timestamp};
 use landfall_store::{CarrierName, Lease, MessageOutlook, Tx, Version};
 
-use super::{Chat, Moves, mover, under_way::UnderWay, work::Work};
+use super::{Chat, Moves, mover, transfer::Transfer, under_way::UnderWay, work::Work};
 use crate::{Error, Silent, Stop, worker::Worker};
 
 /// How a run of messages is limited.
@@ -102,6 +102,10 @@ async fn until_drained(keeper: &mut Keeper<'_>, work: &mut UnderWay, stop: &Stop
         let leases = work.leases();
         let outlook = work.alongside(keeper.look(leases)).await?;
         work.drop_lost(&outlook.lost, LOOK_EVERY);
+        if !outlook.unwanted.is_empty() {
+            work.break_off(&outlook.unwanted);
+            work.alongside(keeper.report_broken_off(outlook.unwanted)).await?;
+        }
         if outlook.can_claim {
             for lease in work.alongside(keeper.claim()).await? {
                 let published = Arc::clone(&keeper.published);
@@ -110,8 +114,8 @@ async fn until_drained(keeper: &mut Keeper<'_>, work: &mut UnderWay, stop: &Stop
         }
         if outlook.has_ready {
             let under_way = work.transfers();
-            for transfer in work.alongside(keeper.begin_transfers(under_way)).await? {
-                work.carry(transfer);
+            for (attempt, transfer) in work.alongside(keeper.begin_transfers(under_way)).await? {
+                work.carry(attempt, transfer);
             }
         }
         if work.is_empty() {
@@ -134,6 +138,9 @@ async fn until_drained(keeper: &mut Keeper<'_>, work: &mut UnderWay, stop: &Stop
         }
     }
 }
+
+/// An attempt, and its transfer by this process.
+type Carried = (String, BoxFuture<'static, Result<(), Error>>);
 
 impl Keeper<'_> {
     /// What the journal says now. Costs no write, and next to nothing if it says what it said before.
@@ -167,14 +174,23 @@ impl Keeper<'_> {
     }
 
     /// Transfers that this process carries itself, as many as there is room for.
-    async fn begin_transfers(&mut self, under_way: usize) -> Result<Vec<BoxFuture<'static, Result<(), Error>>>, Error> {
+    async fn begin_transfers(&mut self, under_way: usize) -> Result<Vec<Carried>, Error> {
         let Moves::InProcess(carrier) = &self.chat.inner.moves else { return Ok(Vec::new()) };
         let room = self.chat.inner.settings.transfers_max.saturating_sub(under_way);
         if room == 0 {
             return Ok(Vec::new());
         }
         let transfers = self.chat.take_for(CarrierName::Worker(self.worker.id.clone()), room).await?;
-        Ok(transfers.into_iter().map(|one| mover::carry(self.chat.clone(), Arc::clone(carrier), one)).collect())
+        let carry = |one: Transfer| (one.attempt.clone(), mover::carry(self.chat.clone(), Arc::clone(carrier), one));
+        Ok(transfers.into_iter().map(carry).collect())
+    }
+
+    /// Transfers of this process that were broken off because nobody wants them: their files are let go.
+    async fn report_broken_off(&mut self, attempts: Vec<String>) -> Result<(), Error> {
+        for attempt in attempts {
+            self.chat.transfer_finished(&attempt, &PutReport::Cancelled).await?;
+        }
+        Ok(())
     }
 
     /// Collects what was staged and never sent, and removes files that nothing needs.

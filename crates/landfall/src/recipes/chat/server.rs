@@ -15,6 +15,7 @@ use landfall_transport::{
 use super::{
     Lanes,
     grant::{Granter, PutGrant, PutIntent},
+    outage::Outage,
     publisher::{Publication, Published, Publisher},
 };
 use crate::Error;
@@ -138,6 +139,7 @@ impl Granter for ChatServer {
 pub struct LanePublisher {
     server: ChatServer,
     keys: Keys,
+    outage: Outage,
 }
 
 /// Where keys come from.
@@ -149,12 +151,12 @@ enum Keys {
 impl LanePublisher {
     /// Publishes in the lanes of these names.
     pub fn new(server: ChatServer, keys: BTreeMap<String, LaneKey>) -> Self {
-        Self { server, keys: Keys::Given(keys) }
+        Self { server, keys: Keys::Given(keys), outage: Outage::default() }
     }
 
     /// Publishes in the lanes of a home, under the keys that its journal keeps.
     pub fn of_home(server: ChatServer, lanes: Lanes) -> Self {
-        Self { server, keys: Keys::Kept(lanes) }
+        Self { server, keys: Keys::Kept(lanes), outage: Outage::default() }
     }
 
     async fn key(&self, lane: &str) -> Result<LaneKey, Published> {
@@ -179,11 +181,14 @@ impl LanePublisher {
         let message = NewMessage { idempotency_key: publication.idempotency_key, body: Base64(body) };
         let told = self.server.call(request::append(&lane_id(key), &message)).await;
         match told.and_then(|answer| answer::appended(&answer)) {
-            Ok(_) => Published::Accepted,
+            Ok(_) => {
+                self.outage.is_over();
+                Published::Accepted
+            }
             Err(failure) => match failure.remedy {
                 // It never left, or was turned away at the door.
                 Remedy::Wait { retry_after } => {
-                    Published::NotReady { retry_after: retry_after.unwrap_or(Duration::from_secs(2)) }
+                    Published::NotReady { retry_after: retry_after.unwrap_or_else(|| self.outage.pause()) }
                 }
                 Remedy::LogIn => Published::NotReady { retry_after: Duration::from_secs(30) },
                 Remedy::Block => Published::Rejected { reason: failure.message },

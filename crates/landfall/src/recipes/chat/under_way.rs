@@ -23,7 +23,8 @@ pub(crate) struct UnderWay {
     /// What ended while something else was being waited for.
     ended: VecDeque<Ended>,
     held: BTreeMap<i64, Held>,
-    transfers: usize,
+    /// The transfers that this process carries, by their attempts.
+    carried: BTreeMap<String, AbortHandle>,
 }
 
 /// A message that is worked on.
@@ -36,7 +37,7 @@ struct Held {
 
 enum Ended {
     Work(Lease, Result<(), Error>),
-    Transfer(Result<(), Error>),
+    Transfer(String, Result<(), Error>),
 }
 
 impl UnderWay {
@@ -47,15 +48,25 @@ impl UnderWay {
         self.futures.push(work.map(move |done| Ended::Work(lease, done.unwrap_or(Ok(())))).boxed());
     }
 
-    /// Begins to carry a transfer.
-    pub(crate) fn carry(&mut self, transfer: BoxFuture<'static, Result<(), Error>>) {
-        self.transfers += 1;
-        self.futures.push(transfer.map(Ended::Transfer).boxed());
+    /// Begins to carry an attempt's transfer.
+    pub(crate) fn carry(&mut self, attempt: String, transfer: BoxFuture<'static, Result<(), Error>>) {
+        let (transfer, abort) = abortable(transfer);
+        self.carried.insert(attempt.clone(), abort);
+        self.futures.push(transfer.map(|done| Ended::Transfer(attempt, done.unwrap_or(Ok(())))).boxed());
     }
 
     /// How many transfers this process carries.
     pub(crate) fn transfers(&self) -> usize {
-        self.transfers
+        self.carried.len()
+    }
+
+    /// Breaks off the transfers of these attempts.
+    pub(crate) fn break_off(&mut self, attempts: &[String]) {
+        for attempt in attempts {
+            if let Some(abort) = self.carried.get(attempt) {
+                abort.abort();
+            }
+        }
     }
 
     /// The leases of what is worked on.
@@ -116,8 +127,8 @@ impl UnderWay {
                 }
                 done
             }
-            Ended::Transfer(done) => {
-                self.transfers -= 1;
+            Ended::Transfer(attempt, done) => {
+                self.carried.remove(&attempt);
                 done
             }
         }

@@ -167,6 +167,7 @@ impl Work {
         let row = attachment(&present.message)?;
         let asked = self.now();
         let grant = inner.granter.grant(intent(row)?).await?;
+        inner.outage.is_over();
         self.reached("chat.granted");
         let id = inner.engine.env.random.name();
         let worker = match &inner.moves {
@@ -288,7 +289,7 @@ impl Work {
         let (now, fraction, policy) = (self.now(), inner.engine.env.random.fraction(), inner.engine.settings.retry);
         match failure.remedy {
             Remedy::Wait { retry_after } => {
-                let pause = retry_after.unwrap_or_else(|| policy.delay(1, fraction));
+                let pause = retry_after.unwrap_or_else(|| inner.outage.pause().mul_f64(0.5 + fraction / 2.0));
                 self.give_back(Waits::Until(now.after(pause))).await
             }
             Remedy::LogIn => self.give_back(Waits::Token).await,
