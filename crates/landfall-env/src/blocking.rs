@@ -1,5 +1,7 @@
 //! Work that holds its thread: ciphers, hashes, decoders, disks.
 
+use std::time::Duration;
+
 /// Where blocking work runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocking {
@@ -7,6 +9,9 @@ pub enum Blocking {
     Threads,
     /// At once, on the caller's thread: one order of events in every run.
     Inline,
+    /// On the caller's thread, after so long by the runtime's clock: what may come in between on threads does so here, in one
+    /// order of events in every run.
+    After(Duration),
 }
 
 impl Blocking {
@@ -15,6 +20,10 @@ impl Blocking {
     pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
         match self {
             Self::Inline => work(),
+            Self::After(pause) => {
+                tokio::time::sleep(pause).await;
+                work()
+            }
             Self::Threads => {
                 #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
                 let handle = tokio::task::spawn_blocking(work);

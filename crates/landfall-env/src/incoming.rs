@@ -58,6 +58,11 @@ impl Incoming {
         self.placed = true;
         Ok(())
     }
+
+    /// Somebody else gave it its name: there is nothing left to remove.
+    pub fn was_placed(&mut self) {
+        self.placed = true;
+    }
 }
 
 impl Drop for Incoming {

@@ -37,6 +37,8 @@ pub enum Sabotage {
     SendPiecemeal,
     /// A message is published without looking whether others come before it.
     PublishOutOfTurn,
+    /// A message that decides to wait for another does not ask again when it writes so.
+    WaitUnasked,
     /// Every publish has an idempotency key of its own.
     FreshKeyPerPublish,
     /// The journal does not say that a publish is about to begin.

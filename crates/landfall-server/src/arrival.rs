@@ -11,11 +11,11 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use landfall_env::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Server, ServerConfig,
-    folder::Incoming,
     refusal::{BlobRefusal, Refusal},
 };
 

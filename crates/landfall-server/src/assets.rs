@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use landfall_env::{File, Sabotage};
+use landfall_env::{File, Incoming, Sabotage};
 use landfall_protocol::route;
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
@@ -23,7 +23,7 @@ use crate::{
     arrival::{Arrival, Arrived, Checksum, said_length},
     asset::{self, Asset, Payload, Stored, after},
     content::{Content, Piece},
-    folder::{Incoming, found},
+    folder::found,
     json::ObjectKey,
     refusal::{BlobRefusal, Refusal},
     server::Inner,
@@ -214,8 +214,8 @@ fn store(inner: &Inner, key: &str, payload: &Payload, mut file: Incoming) -> Res
         };
         let write = before.checked_add(1).ok_or_else(|| Refusal::invalid("this URL was used too often"))?;
         moved.set(true);
-        inner.folder.place_asset(&inner.env, &file.path, key, write)?;
-        file.placed();
+        inner.folder.place_asset(&inner.env, file.path(), key, write)?;
+        file.was_placed();
         inner.env.steps.reached("server.asset.renamed");
         asset::store(transaction, key, write, payload, expires_ms)?;
         if before > 0 {

@@ -14,10 +14,10 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
-use landfall_env::{Env, File, FileKind, Files, Sabotage};
+use landfall_env::{Env, FileKind, Files, Sabotage};
 
 /// Which part of which object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,47 +207,4 @@ pub(crate) fn remove_flat_dir(files: &dyn Files, path: &Path) -> io::Result<()> 
         }
     }
     found(files.remove_dir(path)).map(drop)
-}
-
-/// A file on its way in. Removed when dropped, unless it was placed: also when the client goes away and the request is
-/// dropped in the middle.
-pub(crate) struct Incoming {
-    pub(crate) path: PathBuf,
-    pub(crate) file: Option<Box<dyn File>>,
-    files: Arc<dyn Files>,
-    placed: bool,
-}
-
-impl Incoming {
-    pub(crate) fn create(env: &Env, dir: &Path) -> io::Result<Self> {
-        let path = dir.join(env.random.name());
-        let file = env.files.create_new(&path)?;
-        Ok(Self { path, file: Some(file), files: Arc::clone(&env.files), placed: false })
-    }
-
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.as_mut().expect("an incoming file is open until it is synced").append(bytes)
-    }
-
-    /// Makes the bytes durable and closes the file.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
-        self.file.take().map_or(Ok(()), |mut file| file.sync())
-    }
-
-    /// The file has its final name: there is nothing left to remove.
-    pub(crate) fn placed(&mut self) {
-        self.placed = true;
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        // A panic stands for a crash, and a crash removes nothing: the next to open the vault does.
-        if !self.placed && !std::thread::panicking() {
-            self.file = None;
-            if let Err(error) = found(self.files.remove_file(&self.path)) {
-                tracing::warn!(%error, "Failed to remove what did not arrive whole");
-            }
-        }
-    }
 }

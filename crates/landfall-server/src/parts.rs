@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use crc_fast::{CrcAlgorithm, Digest};
-use landfall_env::Sabotage;
+use landfall_env::{Incoming, Sabotage};
 use landfall_protocol::{ErrorCode, StoredPart, UploadState, route};
 use rusqlite::OptionalExtension as _;
 
@@ -21,7 +21,7 @@ use crate::{
     Server,
     arrival::{Arrival, Arrived, Checksum, said_length},
     database::Transaction,
-    folder::{Incoming, PartName},
+    folder::PartName,
     json::ObjectKey,
     refusal::{BlobRefusal, Refusal},
     server::Inner,
@@ -173,8 +173,8 @@ fn store(inner: &Inner, name: &PartName, part: StoredPart, mut file: Incoming) -
             .prepare_cached("SELECT count(*) FROM part WHERE account = ?1 AND object_key = ?2")?
             .query_row((name.account, &name.object_key), |row| row.get(0))?;
         moved.set(true);
-        inner.folder.place_part(&inner.env, &file.path, name, siblings == 0)?;
-        file.placed();
+        inner.folder.place_part(&inner.env, file.path(), name, siblings == 0)?;
+        file.was_placed();
         inner.env.steps.reached("server.part.renamed");
         note(transaction, name, part, inner.now_ms())?;
         Ok(Stored::Now)

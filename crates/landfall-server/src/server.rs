@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use landfall_env::{Env, Files, Holder};
+use landfall_env::{Env, Files, Holder, Incoming};
 use rusqlite::OptionalExtension as _;
 use tokio::sync::Semaphore;
 
@@ -17,7 +17,7 @@ use crate::{
     account::Token,
     database::Transaction,
     database::{Database, MigrateError, SCHEMA},
-    folder::{Folder, Incoming, found},
+    folder::{Folder, found},
     instance::{Instance, sweep_dead},
     maintenance::{Observed, collect_garbage},
     read_only,
@@ -408,8 +408,7 @@ fn signing_key(folder: &Folder, env: &Env, instance: &Instance) -> io::Result<Op
     let mut incoming = Incoming::create(env, &instance.incoming)?;
     incoming.append(&key)?;
     incoming.sync()?;
-    env.files.rename(&incoming.path, &path)?;
-    incoming.placed();
+    incoming.place(&path)?;
     env.files.sync_dir(folder.root())?;
     Ok(Some(key))
 }

@@ -223,7 +223,7 @@ impl Journal {
         lock(&self.inner.queue).push_back(Box::new(Queued { write: Some(write), outcome: None, reply }));
         let lead = Arc::clone(&self.inner).lead();
         match self.inner.blocking {
-            Blocking::Inline => lead.await,
+            Blocking::Inline | Blocking::After(_) => lead.await,
             // On a task of its own: a caller that leads, or waits for its turn, and is not polled for a while because
             // what polls it waits for a write as well, would keep everyone waiting for ever.
             Blocking::Threads => match tokio::spawn(lead).await {

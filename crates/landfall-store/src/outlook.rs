@@ -53,6 +53,12 @@ const READY_ATTEMPT: &str =
     "SELECT EXISTS (SELECT 1 FROM attempt WHERE state <> 'ended' AND state = 'ready' AND worker = ?1)";
 const UNWANTED_ATTEMPTS: &str = "SELECT id FROM attempt WHERE state <> 'ended' AND state = 'unwanted' AND worker = ?1";
 
+const BYTES: &str =
+    "SELECT count(*), coalesce(sum(iif(message.kind = 'attachment', coalesce(payload_size, size), 0)), 0),
+            coalesce(sum(iif(stored_at IS NOT NULL, payload_size, 0)), 0)
+       FROM item INDEXED BY item_unfinished JOIN message ON message.item = item.id
+      WHERE destination = ?1 AND finished_at IS NULL AND class = 'message'";
+
 impl Tx<'_> {
     /// Claims messages that wait for nothing: first those to be published, then those nearest to it.
     pub fn claim_messages(
@@ -125,6 +131,13 @@ impl Tx<'_> {
         Ok((left, transfers, due.map(Timestamp)))
     }
 
+    /// Of a destination's messages that are not finished: how many, the bytes of their attachments, and how many of these
+    /// bytes the remote has.
+    pub fn message_bytes(&self, destination: DestinationId) -> Result<(u64, u64, u64), StoreError> {
+        let mut statement = self.connection.prepare_cached(BYTES)?;
+        Ok(statement.query_row([destination.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+    }
+
     fn room_for_messages(&self, limits: MessageLimits) -> Result<(usize, usize), StoreError> {
         let mut statement = self.connection.prepare_cached(HELD)?;
         let (prepares, publishes): (usize, usize) = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -144,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_all_the_time_does_not_walk_through_what_is_finished() {
-        [HELD, READY, QUEUED, DUE, OTHERS, READY_ATTEMPT, UNWANTED_ATTEMPTS]
+        [HELD, READY, QUEUED, DUE, BYTES, OTHERS, READY_ATTEMPT, UNWANTED_ATTEMPTS]
             .into_iter()
             .for_each(crate::schema::assert_no_scan);
     }

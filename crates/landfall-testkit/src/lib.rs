@@ -3,7 +3,7 @@
 //! The machines of this world have a [`SimClock`] that follows paused time, a [`SimDisk`] that forgets what was not
 //! synced when the power is cut, and the real SQLite on that disk by way of [`SimVfs`]. All randomness comes from a
 //! [`Seed`]. A [`world`] runs the real engine against the real server's router there, [`Chaos`] strikes it with
-//! faults, and an auditor looks at what is left.
+//! faults, and an auditor looks at what is left. On a [`phone`] people talk to each other while everything goes wrong.
 
 mod audit;
 mod chaos;
@@ -13,6 +13,7 @@ mod network;
 pub mod phone;
 mod sabotage;
 mod seed;
+mod sweep;
 mod tap;
 mod vfs;
 pub mod world;
@@ -21,7 +22,8 @@ pub use self::{
     chaos::{Chaos, Fault, FaultTable, Phase},
     clock::SimClock,
     disk::{Op, ProcessId, SimDisk},
-    sabotage::{Catalogued, phone_sabotages, sabotages},
+    sabotage::{Catalogued, phone_sabotages, sabotages, survivors},
     seed::{Seed, SeededRandom},
+    sweep::{number, on_all_cores},
     vfs::SimVfs,
 };

@@ -21,7 +21,7 @@ mod trouble;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use landfall::recipes::chat::ChatSettings;
-use landfall_env::Sabotage;
+use landfall_env::{Blocking, Sabotage};
 use tokio::time::Instant;
 
 use self::{
@@ -93,6 +93,8 @@ struct Phone {
     began: Instant,
     /// Nothing goes wrong in this one.
     is_calm: bool,
+    /// One thing follows the other at once: people are quick.
+    is_hasty: bool,
     /// The clock jumped at some time.
     jumped: bool,
     full_until: Option<Instant>,
@@ -115,6 +117,7 @@ impl Phone {
         let platform = Platform::new(&disk, &home, &remote, seed.fork("platform").random());
         let trouble = Trouble::new(seed.fork("trouble").random(), options.sabotage, options.history);
         let is_calm = random.chance(0.1);
+        let is_hasty = random.chance(0.25);
         let making = Making {
             disk: Arc::clone(&disk),
             clock: Arc::clone(&clock),
@@ -128,6 +131,10 @@ impl Phone {
             },
             has_key: is_calm || random.chance(0.8),
             by_platform: random.chance(0.5),
+            blocking: match random.below(4) {
+                0 => Blocking::Inline,
+                most => Blocking::After(Duration::from_millis(1 + random.below(10 * most))),
+            },
         };
         if !is_calm {
             let levels = [0.0, 0.05, 0.3, 0.6];
@@ -156,6 +163,7 @@ impl Phone {
             making,
             lanes,
             is_calm,
+            is_hasty,
         }
     }
 

@@ -1,6 +1,10 @@
 //! Safety measures that are taken away one at a time, to see that the worlds notice.
 
+use std::{collections::BTreeMap, sync::Mutex};
+
 use landfall_env::Sabotage;
+
+use crate::on_all_cores;
 
 /// A safety measure that can be taken away.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +15,39 @@ pub struct Catalogued {
     pub takes_away: &'static str,
     /// What then does not hold, so that the auditor complains.
     pub breaks: &'static str,
+}
+
+/// Those of `catalogue` that nothing notices. `run` takes one away in the world of a seed, and returns what was complained of
+/// there. What caught each is printed.
+///
+/// `LANDFALL_SABOTAGE=name` tries that one alone.
+pub fn survivors(
+    catalogue: Vec<Catalogued>,
+    seeds: u64,
+    run: impl Fn(Sabotage, u64) -> Option<String> + Sync,
+) -> Vec<Sabotage> {
+    let wanted = std::env::var("LANDFALL_SABOTAGE").ok();
+    let is_wanted = |one: &Catalogued| wanted.as_ref().is_none_or(|wanted| *wanted == format!("{:?}", one.sabotage));
+    let mut survivors = Vec::new();
+    for one in catalogue.into_iter().filter(is_wanted) {
+        let caught: Mutex<BTreeMap<u64, String>> = Mutex::default();
+        on_all_cores(seeds, |seed| {
+            let complaint = run(one.sabotage, seed);
+            let is_clean = complaint.is_none();
+            caught.lock().expect("no world panics").extend(complaint.map(|complaint| (seed, complaint)));
+            is_clean
+        });
+        match caught.into_inner().expect("no world panics").first_key_value() {
+            Some((seed, complaint)) => {
+                println!("{:?} ({}): caught at seed {seed}: {complaint}", one.sabotage, one.takes_away);
+            }
+            None => {
+                println!("{:?} ({}): NOT CAUGHT", one.sabotage, one.takes_away);
+                survivors.push(one.sabotage);
+            }
+        }
+    }
+    survivors
 }
 
 /// Every sabotage there is. Each is wired into the real code, behind `Steps::sabotaged`.
@@ -103,6 +140,11 @@ pub fn phone_sabotages() -> Vec<Catalogued> {
             Sabotage::PublishOutOfTurn,
             "nobody looks who comes before a message",
             "messages are published in the order of their lane",
+        ),
+        catalogued(
+            Sabotage::WaitUnasked,
+            "a message that decides to wait for another does not ask again when it writes so",
+            "nothing waits for what has happened already",
         ),
         catalogued(
             Sabotage::FreshKeyPerPublish,

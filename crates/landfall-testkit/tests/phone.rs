@@ -4,17 +4,12 @@
 //! `LANDFALL_PROGRAMS=n` runs n programs instead of 2,000; `LANDFALL_SEED=n` runs that one and prints all that happened in
 //! it. Of a sabotaged phone `LANDFALL_SABOTAGE=name` does the same.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use landfall_testkit::{
+    number, on_all_cores,
     phone::{self, PhoneOptions},
-    phone_sabotages,
+    phone_sabotages, survivors,
 };
 
 const PROGRAMS: u64 = 2_000;
@@ -42,31 +37,6 @@ const STEPS: [&str; 15] = [
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// Runs `work` for every seed below `end`, on all cores, until one says to stop. In which order is up to the threads.
-fn on_all_cores(end: u64, work: impl Fn(u64) -> bool + Sync) {
-    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        break;
-                    }
-                    if !work(seed) {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-}
 
 #[derive(Default)]
 struct Total {
@@ -128,28 +98,10 @@ fn every_sabotage_is_caught() {
     if number("LANDFALL_SEED").is_some() {
         return;
     }
-    let mut survivors = Vec::new();
-    let wanted = std::env::var("LANDFALL_SABOTAGE").ok();
-    let is_wanted = |name: String| wanted.as_ref().is_none_or(|wanted| *wanted == name);
-    for one in phone_sabotages().into_iter().filter(|one| is_wanted(format!("{:?}", one.sabotage))) {
-        let caught: Mutex<BTreeMap<u64, String>> = Mutex::default();
-        on_all_cores(PROGRAMS, |seed| {
-            let options = PhoneOptions { sabotage: Some(one.sabotage), history: false };
-            let complaint = phone::run(seed, &options).complaints.into_iter().next();
-            let is_clean = complaint.is_none();
-            caught.lock().unwrap().extend(complaint.map(|complaint| (seed, complaint)));
-            is_clean
-        });
-        match caught.into_inner().unwrap().first_key_value() {
-            Some((seed, complaint)) => {
-                println!("{:?} ({}): caught at seed {seed}: {complaint}", one.sabotage, one.takes_away);
-            }
-            None => {
-                println!("{:?} ({}): NOT CAUGHT", one.sabotage, one.takes_away);
-                survivors.push(one.sabotage);
-            }
-        }
-    }
+    let survivors = survivors(phone_sabotages(), PROGRAMS, |sabotage, seed| {
+        let options = PhoneOptions { sabotage: Some(sabotage), history: false };
+        phone::run(seed, &options).complaints.into_iter().next()
+    });
     assert!(survivors.is_empty(), "{survivors:#?}");
 }
 

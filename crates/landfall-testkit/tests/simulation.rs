@@ -4,16 +4,10 @@
 //! `LANDFALL_SEEDS=n` runs n worlds instead of 2,000; `LANDFALL_SEED=n` runs that one and prints all that happened in it.
 //! Of a sabotaged world `LANDFALL_SABOTAGE=name` does the same.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use landfall_testkit::{
-    FaultTable, sabotages,
+    FaultTable, number, on_all_cores, sabotages, survivors,
     world::{self, Outcome, WorldOptions},
 };
 
@@ -23,31 +17,6 @@ const SEEDS: u64 = 2_000;
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// Runs `work` for every seed below `end`, on all cores, until one says to stop. In which order is up to the threads.
-fn on_all_cores(end: u64, work: impl Fn(u64) -> bool + Sync) {
-    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        break;
-                    }
-                    if !work(seed) {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-}
 
 /// CPU time of this thread in milliseconds, where the system tells.
 fn thread_cpu_ms() -> Option<f64> {
@@ -132,28 +101,10 @@ fn every_sabotage_is_caught() {
     if number("LANDFALL_SEED").is_some() {
         return;
     }
-    let mut survivors = Vec::new();
-    let wanted = std::env::var("LANDFALL_SABOTAGE").ok();
-    let is_wanted = |name: String| wanted.as_ref().is_none_or(|wanted| *wanted == name);
-    for one in sabotages().into_iter().filter(|one| is_wanted(format!("{:?}", one.sabotage))) {
-        let caught: Mutex<BTreeMap<u64, String>> = Mutex::default();
-        on_all_cores(SEEDS, |seed| {
-            let options = WorldOptions { sabotage: Some(one.sabotage), ..WorldOptions::default() };
-            let complaint = world::run(seed, &options).complaints.into_iter().next();
-            let is_clean = complaint.is_none();
-            caught.lock().unwrap().extend(complaint.map(|complaint| (seed, complaint)));
-            is_clean
-        });
-        match caught.into_inner().unwrap().first_key_value() {
-            Some((seed, complaint)) => {
-                println!("{:?} ({}): caught at seed {seed}: {complaint}", one.sabotage, one.takes_away);
-            }
-            None => {
-                println!("{:?} ({}): NOT CAUGHT", one.sabotage, one.takes_away);
-                survivors.push(one.sabotage);
-            }
-        }
-    }
+    let survivors = survivors(sabotages(), SEEDS, |sabotage, seed| {
+        let options = WorldOptions { sabotage: Some(sabotage), ..WorldOptions::default() };
+        world::run(seed, &options).complaints.into_iter().next()
+    });
     assert!(survivors.is_empty(), "{survivors:#?}");
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Making {
     pub(crate) settings: ChatSettings,
     pub(crate) has_key: bool,
     pub(crate) by_platform: bool,
+    /// How long each access to a disk takes.
+    pub(crate) blocking: Blocking,
 }
 
 /// A living process.
@@ -70,7 +72,7 @@ impl Making {
             files: self.disk.process(id),
             clock: Arc::clone(&self.clock) as _,
             random: Arc::new(random.fork("env")),
-            blocking: Blocking::Inline,
+            blocking: self.blocking,
             steps: Steps::with_hook(Arc::new(watcher)),
         };
         let settings = Settings {
@@ -78,7 +80,7 @@ impl Making {
             retry: RetryPolicy { cap: Duration::from_secs(30), ..RetryPolicy::default() },
             ..Settings::new(home)
         };
-        let way = || Arc::new(Way(Arc::clone(&self.remote)));
+        let way = || Arc::new(Way(Arc::clone(&self.remote), id));
         let host = ChatHost {
             key: self.has_key.then(|| HostKey::from_bytes([7; 32])),
             granter: way(),

@@ -109,6 +109,7 @@ impl Phone {
         }
         self.bury().await;
         let pause = match self.random.below(20) {
+            _ if self.is_hasty => Duration::from_millis(self.random.below(150)),
             _ if self.is_calm => Duration::from_secs(self.random.below(20)),
             0 => Duration::from_secs(60 + self.random.below(1_200)),
             1 if self.random.chance(0.3) => Duration::from_secs(self.random.below(4 * 3600)),

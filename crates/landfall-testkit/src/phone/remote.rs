@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::ticks::Ticks;
-use crate::SeededRandom;
+use crate::{ProcessId, SeededRandom};
 
 /// How long leave to put a payload lasts.
 const GRANT_TTL: Duration = Duration::from_secs(600);
@@ -49,7 +49,7 @@ struct State {
     /// Keys that are never taken.
     rejected: BTreeSet<String>,
     /// Before this no publish under the key was asked for.
-    not_before: BTreeMap<String, (Instant, u32)>,
+    not_before: BTreeMap<String, Asked>,
     /// Payloads, by their digests, that may rightly come twice.
     excused: BTreeSet<[u8; 32]>,
     complaints: Vec<String>,
@@ -86,6 +86,14 @@ pub(crate) struct Shown {
     pub(crate) label: String,
     pub(crate) key: String,
     pub(crate) content: Vec<u8>,
+}
+
+/// Somebody was asked to wait before publishing again.
+struct Asked {
+    who: ProcessId,
+    until: Instant,
+    /// How often they did not.
+    early: u32,
 }
 
 /// What becomes of a request that was carried.
@@ -277,17 +285,18 @@ impl Remote {
         Ok(Some(state.assets.get(asset_url).is_some_and(|asset| asset.len() as u64 == intent.bytes)))
     }
 
-    async fn tell(self: Arc<Self>, publication: Publication) -> Published {
+    async fn tell(self: Arc<Self>, who: ProcessId, publication: Publication) -> Published {
         let began = self.ticks.next();
         let label = label(&publication.content);
         let number = {
             let mut state = self.lock();
-            if let Some((moment, early)) = state.not_before.get_mut(&publication.idempotency_key)
-                && Instant::now() < *moment
+            if let Some(asked) = state.not_before.get_mut(&publication.idempotency_key)
+                && asked.who == who
+                && Instant::now() < asked.until
             {
-                // Once: whoever was asked to wait may have been stopped before it heard of it.
-                *early += 1;
-                if *early > 1 {
+                // Once: a budget may have ended before they heard of it.
+                asked.early += 1;
+                if asked.early > 1 {
                     state.complaints.push(format!("`{label}` was published before the moment that was asked for"));
                 }
             }
@@ -306,8 +315,8 @@ impl Remote {
         match self.random.below(6) {
             0 => {
                 let retry_after = Duration::from_millis(100 + self.random.below(5_000));
-                let moment = Instant::now() + retry_after;
-                self.lock().not_before.insert(publication.idempotency_key, (moment, 0));
+                let asked = Asked { who, until: Instant::now() + retry_after, early: 0 };
+                self.lock().not_before.insert(publication.idempotency_key, asked);
                 Published::NotReady { retry_after }
             }
             1 => unknown(),
@@ -369,7 +378,7 @@ pub(crate) fn label(content: &[u8]) -> String {
 }
 
 /// The way from a process to the other side: it ends with the process.
-pub(crate) struct Way(pub(crate) Arc<Remote>);
+pub(crate) struct Way(pub(crate) Arc<Remote>, pub(crate) ProcessId);
 
 impl Granter for Way {
     fn grant(&self, intent: PutIntent) -> BoxFuture<'_, Result<PutGrant, Failure>> {
@@ -387,7 +396,7 @@ impl Granter for Way {
 
 impl Publisher for Way {
     fn publish(&self, publication: Publication) -> BoxFuture<'_, Published> {
-        Box::pin(Arc::clone(&self.0).tell(publication))
+        Box::pin(Arc::clone(&self.0).tell(self.1, publication))
     }
 }
 

@@ -3,6 +3,7 @@
 mod budget;
 mod order;
 mod platform;
+mod progress;
 mod steered;
 mod whole;
 mod world;

@@ -13,6 +13,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
+use http_body_util::BodyExt as _;
 use landfall::{
     Carrier, Engine, Env, ItemId, Origin, ServiceCarrier, Settings, Token, Vault,
     recipes::chat::{
@@ -93,6 +94,7 @@ impl World {
             pace: Mutex::default(),
             refusals: Mutex::default(),
             is_down: AtomicBool::default(),
+            piece_takes: Mutex::default(),
         });
         Self { disk, clock, random, _server: server, token, wire }
     }
@@ -244,12 +246,28 @@ pub(crate) struct Wire {
     pub(crate) refusals: Mutex<Vec<u16>>,
     /// There is no network.
     pub(crate) is_down: AtomicBool,
+    /// How long each piece of a put takes.
+    piece_takes: Mutex<Duration>,
 }
 
 impl Wire {
     pub(crate) fn puts(&self) -> usize {
         self.puts.load(Ordering::Relaxed)
     }
+
+    /// From now on each piece of a put takes so long.
+    pub(crate) fn goes_slowly(&self, piece_takes: Duration) {
+        *self.piece_takes.lock().unwrap() = piece_takes;
+    }
+}
+
+fn slowly(body: Body, piece_takes: Duration) -> Body {
+    let pieces = futures_util::stream::unfold(body, move |mut body| async move {
+        let piece = body.frame().await?;
+        tokio::time::sleep(piece_takes).await;
+        Some((piece, body))
+    });
+    http_body_util::StreamBody::new(pieces).boxed_unsync()
 }
 
 impl Carrier for Wire {
@@ -274,6 +292,9 @@ impl Carrier for Wire {
                     return Ok(Response::builder().status(status).body(page).unwrap());
                 }
             }
+            let piece_takes = *self.piece_takes.lock().unwrap();
+            let is_slow = request.method() == Method::PUT && !piece_takes.is_zero();
+            let request = if is_slow { request.map(|body| slowly(body, piece_takes)) } else { request };
             self.service.carry(request).await
         })
     }

@@ -115,6 +115,17 @@ pub struct ChatHost {
     pub moves: Moves,
 }
 
+/// How far everything is that is not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overall {
+    /// Messages that are not finished, staged ones among them.
+    pub messages: u64,
+    /// Bytes of their attachments: of the payloads as far as those are made, of what was handed over else.
+    pub bytes: u64,
+    /// Bytes of these that the remote has, or that were handed over in a transfer that is under way.
+    pub bytes_sent: u64,
+}
+
 /// The conversations of a home with one destination. Clones are the same.
 #[derive(Clone)]
 pub struct Chat {
@@ -158,9 +169,17 @@ impl Chat {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Bytes handed over, and bytes in all, of the transfers under way: what a lock screen shows.
+    /// Bytes handed over, and bytes in all, of the transfers under way.
     pub fn progress(&self) -> (u64, u64) {
         self.inner.progress.sum()
+    }
+
+    /// How far everything is that is sent or staged and not finished: what a lock screen shows.
+    pub async fn overall(&self) -> Result<Overall, Error> {
+        let destination = self.inner.destination;
+        let (messages, bytes, stored) = self.inner.engine.journal.read(move |tx| tx.message_bytes(destination)).await?;
+        let (under_way, _) = self.progress();
+        Ok(Overall { messages, bytes, bytes_sent: (stored + under_way).min(bytes) })
     }
 
     /// Changes whenever a transfer gets further.

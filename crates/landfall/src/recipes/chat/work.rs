@@ -322,6 +322,7 @@ impl Work {
     async fn wait_for(&self, condition: Waits) -> Result<(), Halt> {
         self.write(move |tx, lease, now| {
             let waits = match condition {
+                other if tx.sabotaged(Sabotage::WaitUnasked) => other,
                 Waits::Item(_) => tx.behind(lease.item)?.map_or(Waits::Nothing, Waits::Item),
                 Waits::Transfer => match tx.present_attempt(lease.item)?.map(|attempt| attempt.state) {
                     Some(AttemptState::Ready | AttemptState::Out) => Waits::Transfer,
