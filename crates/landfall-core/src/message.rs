@@ -78,6 +78,8 @@ pub enum MessageStep {
     Ask,
     /// Fix the bytes that will be published.
     Freeze,
+    /// Give fixed bytes up that nobody can have seen: what they name may soon be gone.
+    Thaw,
     /// Publish exactly these bytes. Harmless when done twice.
     Publish,
 }
@@ -104,7 +106,9 @@ pub fn next_message_step(view: &MessageView, conditions: &MessageConditions, now
         return Action::WaitFor(Waits::Unlock);
     }
     if view.is_frozen {
+        let is_stale = matches!(view.payload, Some(Payload::Stored(at)) if now.since(at) >= conditions.reuse);
         return match view.behind {
+            _ if is_stale && !view.may_be_seen => Action::Start(MessageStep::Thaw),
             // Others were put before it since, by another order: it has not begun.
             Some(other) if !view.may_be_seen => Action::WaitFor(Waits::Item(other)),
             _ => Action::Start(MessageStep::Publish),
@@ -236,9 +240,9 @@ mod tests {
             assert_eq!(next_message_step(&message, &OPEN, NOW), Action::Start(MessageStep::Publish));
             let behind = MessageView { behind: Some(ItemId(3)), ..message };
             assert_eq!(next_message_step(&behind, &OPEN, NOW), Action::Start(MessageStep::Publish));
-            let unseen = MessageView { may_be_seen: false, ..behind };
-            assert_eq!(next_message_step(&unseen, &OPEN, NOW), Action::WaitFor(Waits::Item(ItemId(3))));
         }
+        let unseen = MessageView { is_frozen: true, behind: Some(ItemId(3)), ..view(Phase::Publish, None) };
+        assert_eq!(next_message_step(&unseen, &OPEN, NOW), Action::WaitFor(Waits::Item(ItemId(3))));
     }
 
     #[test]
@@ -247,6 +251,8 @@ mod tests {
         let message = view(Phase::Publish, Some(stale));
         assert_eq!(next_message_step(&message, &OPEN, NOW), Action::Start(MessageStep::Grant));
         let message = MessageView { is_frozen: true, ..message };
+        assert_eq!(next_message_step(&message, &OPEN, NOW), Action::Start(MessageStep::Thaw));
+        let message = MessageView { may_be_seen: true, ..message };
         assert_eq!(next_message_step(&message, &OPEN, NOW), Action::Start(MessageStep::Publish));
     }
 

@@ -1,5 +1,7 @@
 //! Attempts: requests handed to a carrier that may outlive this process, and how they ended.
 
+use std::time::Duration;
+
 use landfall_core::{BlockReason, Code, ItemId, PutOutcome, RetryPolicy, Timestamp};
 use landfall_env::Sabotage;
 use rusqlite::{OptionalExtension as _, Row};
@@ -223,7 +225,8 @@ impl Tx<'_> {
             }
             PutOutcome::Later { retry_after, is_charged } => {
                 self.end_attempt(id, "failed", now)?;
-                let after = retry_after.map(|pause| now.after(pause));
+                // Nobody is believed who asks for more: whoever waits longer is taken for a victim of a wrong clock.
+                let after = retry_after.map(|pause| now.after(pause.min(Duration::from_secs(3600))));
                 self.again_later(item, after, is_charged, "the transfer failed", policy, fraction, now)?;
             }
             PutOutcome::Ask => {
@@ -325,7 +328,25 @@ impl Tx<'_> {
                 expired += 1;
             }
         }
-        Ok(expired)
+        Ok(expired + self.doubt_expired(destination, now)?)
+    }
+
+    /// Attempts that a session was given, of which nobody has said that they began, and whose grants have ended: whoever was
+    /// to begin with them may be dead. They are asked about.
+    fn doubt_expired(&self, destination: DestinationId, now: Timestamp) -> Result<usize, StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM attempt
+              WHERE state = 'out' AND session IS NOT NULL AND platform IS NULL AND deadline <= ?2
+                AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1"
+        ))?;
+        let given = statement.query_map((destination.0, now.0), read_attempt)?.collect::<Result<Vec<_>, _>>()?;
+        for attempt in &given {
+            self.connection
+                .prepare_cached("UPDATE attempt SET state = 'unknown' WHERE id = ?1")?
+                .execute([&attempt.id])?;
+            self.set_free(attempt.item, None, now)?;
+        }
+        Ok(given.len())
     }
 
     /// A process that carried attempts itself is gone: what became of them is unknown. One that it had not begun with is

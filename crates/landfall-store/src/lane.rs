@@ -178,7 +178,8 @@ const BEHIND: &str = "SELECT before.id
          ON before.lane = me.lane AND before.lane IS NOT NULL AND before.finished_at IS NULL AND before.sequence < me.sequence
       WHERE me.id = ?1
         AND (lane.publish_order = 'strict' OR before.batch = me.batch)
-        AND (lane.on_failure = 'wait' OR before.state <> 'blocked')
+        AND (lane.on_failure = 'wait' OR before.state <> 'blocked'
+             OR before.id = (SELECT goes_with FROM message WHERE item = me.id))
       ORDER BY before.sequence DESC LIMIT 1";
 
 /// A message's place in its lane.

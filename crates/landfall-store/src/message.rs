@@ -478,21 +478,22 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Changes what a text says, unless its bytes are fixed already. Returns whether it did.
+    /// Changes what a text says, unless somebody may have seen it. Returns whether it did.
     pub fn edit_text(&self, id: ItemId, text: &[u8], now: Timestamp) -> Result<bool, StoreError> {
         let changed = self
             .connection
             .prepare_cached(
                 "UPDATE message SET text = ?2, text_version = text_version + 1
                   WHERE item = ?1 AND kind = 'text'
-                    AND EXISTS (SELECT 1 FROM item WHERE id = ?1 AND finished_at IS NULL AND publish = 'nothing')",
+                    AND EXISTS (SELECT 1 FROM item WHERE id = ?1 AND finished_at IS NULL
+                                   AND (publish = 'nothing' OR publish = 'frozen' AND publishes = 0))",
             )?
             .execute((id.0, text))?;
         if changed > 0 {
             // Whoever works on it may be about to fix what it said before.
             self.connection
                 .prepare_cached(
-                    "UPDATE item SET worker = NULL, generation = generation + 1 WHERE id = ?1 AND worker IS NOT NULL",
+                    "UPDATE item SET worker = NULL, generation = generation + 1, publish = 'nothing', body = NULL WHERE id = ?1",
                 )?
                 .execute([id.0])?;
             self.note(id, "edited", None, now)?;

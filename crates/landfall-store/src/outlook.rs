@@ -46,7 +46,7 @@ const READY: &str = "SELECT id FROM item INDEXED BY item_step
 const QUEUED: &str =
     "SELECT EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
         AND waits <> 'unlock' AND waits <> 'token')";
-const DUE: &str = "SELECT min(not_before) FROM item WHERE waits = 'until'";
+const DUE: &str = "SELECT min(not_before) FROM item WHERE waits = 'until' AND destination = ?1";
 const OTHERS: &str = "SELECT EXISTS (SELECT 1 FROM item
       WHERE worker IS NOT NULL AND worker <> ?2 AND class = 'message' AND destination = ?1)";
 const READY_ATTEMPT: &str =
@@ -92,7 +92,8 @@ impl Tx<'_> {
         now: Timestamp,
     ) -> Result<MessageOutlook, StoreError> {
         let (prepares, publishes) = self.room_for_messages(limits)?;
-        let due = self.connection.prepare_cached(DUE)?.query_row([], |row| row.get::<_, Option<i64>>(0))?;
+        let due =
+            self.connection.prepare_cached(DUE)?.query_row([destination.0], |row| row.get::<_, Option<i64>>(0))?;
         let due = due.map(Timestamp);
         let mut can_claim = due.is_some_and(|due| due <= now);
         for (phase, room) in [("publish", publishes), ("upload", prepares), ("prepare", prepares)] {

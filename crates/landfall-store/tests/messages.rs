@@ -397,15 +397,18 @@ async fn a_refused_upload_blocks_an_expired_one_is_granted_anew_and_others_are_t
 }
 
 #[tokio::test]
-async fn a_text_is_edited_until_its_bytes_are_fixed() {
+async fn a_text_is_edited_until_somebody_may_have_seen_it() {
     let bench = Bench::new().await;
     let id = bench.sent(vec![text("teh", None)]).await[0];
     assert!(bench.write(move |tx| tx.edit_text(id, b"the", NOW)).await);
     let lease = bench.lease(id).await;
     bench.write(move |tx| tx.freeze(&lease, b"the", NOW)).await;
-    assert!(!bench.write(move |tx| tx.edit_text(id, b"thee", NOW)).await);
+    assert!(bench.write(move |tx| tx.edit_text(id, b"thee", NOW)).await, "its bytes are fixed, and nobody has them");
+    let lease = bench.lease(id).await;
+    bench.write(move |tx| tx.freeze(&lease, b"thee", NOW).and_then(|()| tx.publishing(&lease, NOW))).await;
+    assert!(!bench.write(move |tx| tx.edit_text(id, b"these", NOW)).await);
     let MessageContent::Text { text, version, .. } = bench.message(id).await.content else { panic!() };
-    assert_eq!((&text[..], version), (&b"the"[..], 2));
+    assert_eq!((&text[..], version), (&b"thee"[..], 3));
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ pub mod vault;
 
 #[cfg(feature = "http")]
 pub use self::http::{HttpCarrier, HttpSettings};
+pub use self::vault::retry_after::retry_after;
 pub use self::{
     body::Measured,
     carrier::{Body, BodyError, Carrier, Loss, empty, whole},

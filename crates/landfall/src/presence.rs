@@ -4,7 +4,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
 };
 
 use landfall_env::{Env, FileLock};
@@ -15,6 +15,8 @@ type Held = Mutex<Option<Box<dyn FileLock>>>;
 #[derive(Default)]
 pub(crate) struct Presences {
     known: Mutex<Known>,
+    /// Held while a lock is taken that may turn out not to be ours to hold.
+    trying: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -37,7 +39,11 @@ impl Presence {
     /// # Errors
     /// The disk's; any while the engine is suspended.
     pub(crate) fn enter(env: &Env, folder: &Path, all: &Presences) -> io::Result<Self> {
+        let _trying = all.trying.read().unwrap_or_else(PoisonError::into_inner);
         loop {
+            if guard(&all.known).is_suspended {
+                return Err(io::Error::other("the engine is suspended"));
+            }
             let name = env.random.name();
             let path = folder.join(format!("{name}.lock"));
             let Some(lock) = env.files.try_lock(&path)? else { continue };
@@ -65,11 +71,19 @@ impl Presence {
 impl Presences {
     /// Lets go of every lock, and lets nobody take another before [`Presences::resume`].
     pub(crate) fn suspend(&self) {
+        let _nobody_tries = self.trying.write().unwrap_or_else(PoisonError::into_inner);
         let mut known = guard(&self.known);
         known.is_suspended = true;
         for held in known.held.drain(..).filter_map(|held| held.upgrade()) {
             guard(&held).take();
         }
+    }
+
+    /// Does something for which locks of others are tried; `None` if the engine is suspended.
+    pub(crate) fn amid<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let _trying = self.trying.read().unwrap_or_else(PoisonError::into_inner);
+        let is_suspended = guard(&self.known).is_suspended;
+        (!is_suspended).then(work)
     }
 
     pub(crate) fn resume(&self) {

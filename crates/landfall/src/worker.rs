@@ -71,9 +71,10 @@ impl Worker {
         let now = engine.env.clock.monotonic();
         for other in &others {
             let path = engine.settings.home.join("workers").join(format!("{}.lock", other.id));
-            let (files, lock_path) = (engine.env.files.clone(), path.clone());
-            let free =
-                engine.env.blocking.run(move || files.try_lock(&lock_path).is_ok_and(|lock| lock.is_some())).await;
+            let (inner, lock_path) = (Arc::clone(engine), path.clone());
+            let is_free = move || inner.env.files.try_lock(&lock_path).is_ok_and(|lock| lock.is_some());
+            let inner = Arc::clone(engine);
+            let free = engine.env.blocking.run(move || inner.presences.amid(is_free).unwrap_or(false)).await;
             let verdict = {
                 let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
                 let now = if engine.env.steps.sabotaged(Sabotage::WallClockLease) {
@@ -104,24 +105,23 @@ impl Worker {
 
     /// Removes lock files of workers that died before they entered the journal, or after somebody took them out of it.
     async fn sweep(&self, known: Vec<String>) {
-        let (files, own) = (self.engine.env.files.clone(), self.presence.path.clone());
+        let (inner, own) = (Arc::clone(&self.engine), self.presence.path.clone());
         let folder = self.engine.settings.home.join("workers");
-        self.engine
-            .env
-            .blocking
-            .run(move || {
-                for entry in files.list(&folder).unwrap_or_default() {
-                    let path = folder.join(&entry.name);
-                    if path == own || known.iter().any(|name| entry.name == name.as_str()) {
-                        continue;
-                    }
-                    // Held while the name is removed: whoever made it sees that, and takes another.
-                    if let Ok(Some(_lock)) = files.try_lock(&path) {
-                        let _ = files.remove_file(&path);
-                    }
+        let sweep = move || {
+            let files = &inner.env.files;
+            for entry in files.list(&folder).unwrap_or_default() {
+                let path = folder.join(&entry.name);
+                if path == own || known.iter().any(|name| entry.name == name.as_str()) {
+                    continue;
                 }
-            })
-            .await;
+                // Held while the name is removed: whoever made it sees that, and takes another.
+                if let Ok(Some(_lock)) = files.try_lock(&path) {
+                    let _ = files.remove_file(&path);
+                }
+            }
+        };
+        let inner = Arc::clone(&self.engine);
+        self.engine.env.blocking.run(move || inner.presences.amid(sweep)).await;
     }
 
     /// Gives back all leases and leaves.

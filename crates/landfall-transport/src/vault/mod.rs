@@ -15,7 +15,7 @@ mod origin;
 mod plan;
 mod refusal;
 pub mod request;
-mod retry_after;
+pub(crate) mod retry_after;
 mod token;
 
 pub use self::{

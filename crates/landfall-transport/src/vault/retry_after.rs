@@ -14,7 +14,7 @@ pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 ///
 /// A date is held against the answer's own `Date`, so that our clock need not agree with the server's. Without one, or
 /// if either cannot be read, nothing was asked.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let asked = text(headers, &RETRY_AFTER)?;
     let wait = if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
         // Digits alone fail to parse only when they are too many.

@@ -145,6 +145,7 @@ impl Chat {
         let now = self.inner.engine.now();
         let gone = self.inner.engine.journal.write(move |tx| tx.discard(id, now)).await?;
         self.forget(&gone);
+        self.inner.spool.sweep().await?;
         Ok(gone)
     }
 
@@ -153,6 +154,7 @@ impl Chat {
         let now = self.inner.engine.now();
         let gone = self.inner.engine.journal.write(move |tx| tx.skip(id, now)).await?;
         self.forget(&gone);
+        self.inner.spool.sweep().await?;
         Ok(gone)
     }
 
@@ -170,7 +172,7 @@ impl Chat {
         Ok(self.inner.engine.journal.write(move |tx| tx.wake_messages(destination)).await?)
     }
 
-    /// Changes what a text says. `false` if its bytes are fixed already: an edit is then a message of its own.
+    /// Changes what a text says. `false` if somebody may have seen it already: an edit is then a message of its own.
     pub async fn edit(&self, id: ItemId, text: &str) -> Result<bool, Error> {
         let (now, text) = (self.inner.engine.now(), self.inner.at_rest.seal_text(&self.inner.engine.env, text));
         Ok(self.inner.engine.journal.write(move |tx| tx.edit_text(id, &text, now)).await?)

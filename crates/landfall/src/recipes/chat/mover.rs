@@ -4,7 +4,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -48,11 +47,7 @@ async fn put(carrier: Arc<dyn Carrier>, request: Request<Body>) -> PutReport {
     };
     let (head, body) = answer.into_parts();
     let status = head.status.as_u16();
-    let retry_after = head
-        .headers
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
+    let retry_after = landfall_transport::retry_after(&head.headers);
     let says_expired = !head.status.is_success() && says_expired(body).await;
     PutReport::Answered { status, retry_after, says_expired }
 }

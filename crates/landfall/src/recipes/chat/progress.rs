@@ -49,9 +49,11 @@ impl Transfers {
         }
     }
 
-    /// A transfer is over.
-    pub(crate) fn ended(&self, item: ItemId) {
-        self.transfers.lock().unwrap_or_else(PoisonError::into_inner).remove(&item.0);
+    /// An attempt is over, however it ended.
+    pub(crate) fn ended(&self, attempt: &str) {
+        let mut transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        transfers.retain(|_, transfer| transfer.attempt != attempt);
+        drop(transfers);
         self.changed.send_modify(|count| *count += 1);
     }
 

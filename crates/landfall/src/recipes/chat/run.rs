@@ -39,6 +39,8 @@ pub struct ChatReport {
     pub next_wake: Option<Timestamp>,
 }
 
+/// After its budget, a run says for so long that it is over.
+const LEAVES_WITHIN: Duration = Duration::from_millis(100);
 /// How often a run looks whether there is more.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -53,8 +55,14 @@ impl Chat {
     /// The journal's. What goes wrong with a message is on the message.
     pub async fn run(&self, options: ChatRun) -> Result<ChatReport, Error> {
         let engine = &self.inner.engine;
-        let worker = Worker::enter(engine, &Silent).await?;
         let deadline = options.budget.map(|budget| tokio::time::Instant::now() + budget);
+        // Another process may be in the middle of a write that lasts.
+        let entering = Worker::enter(engine, &Silent);
+        let entered = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, entering).await.ok(),
+            None => Some(entering.await),
+        };
+        let Some(worker) = entered.transpose()? else { return self.left(0, false).await };
         let published = Arc::<AtomicU64>::default();
         let mut keeper = Keeper { chat: self, worker, published: Arc::clone(&published), seen: None };
         let mut work = UnderWay::default();
@@ -67,12 +75,21 @@ impl Chat {
         };
         drop(work);
         // Also after an error: leases that nobody works on are nobody's.
-        let left = keeper.worker.leave().await;
+        let leaving = keeper.worker.leave();
+        let left = match deadline {
+            // One that does not get to say so is found by the lock that it does not hold any more.
+            Some(_) => tokio::time::timeout(LEAVES_WITHIN, leaving).await.unwrap_or(Ok(())),
+            None => leaving.await,
+        };
         let is_drained = ended?;
         left?;
+        self.left(published.load(Ordering::Relaxed), is_drained).await
+    }
+
+    async fn left(&self, published: u64, is_drained: bool) -> Result<ChatReport, Error> {
         let destination = self.inner.destination;
-        let (remaining, transfers, next_wake) = engine.journal.read(move |tx| tx.messages_left(destination)).await?;
-        let published = published.load(Ordering::Relaxed);
+        let left = self.inner.engine.journal.read(move |tx| tx.messages_left(destination));
+        let (remaining, transfers, next_wake) = left.await?;
         Ok(ChatReport { published, is_drained, remaining, transfers, next_wake })
     }
 }
@@ -107,6 +124,8 @@ async fn until_drained(keeper: &mut Keeper<'_>, work: &mut UnderWay, stop: &Stop
             work.alongside(keeper.report_broken_off(outlook.unwanted)).await?;
         }
         if outlook.can_claim {
+            // There may be something to tidy up after it.
+            swept = false;
             for lease in work.alongside(keeper.claim()).await? {
                 let published = Arc::clone(&keeper.published);
                 work.work(lease.clone(), Work { chat: keeper.chat.clone(), lease, published }.run());

@@ -144,7 +144,12 @@ impl Spool {
     /// can write: of a transaction that has not come about neither what it gave up nor what it placed is believed.
     pub(crate) async fn sweep(&self) -> Result<usize, StoreError> {
         let spool = self.clone();
-        let (swept, unnamed) = self.engine.env.blocking.run(move || (spool.sweep_incoming(), spool.names())).await;
+        let (swept, unnamed) = self
+            .engine
+            .env
+            .blocking
+            .run(move || (spool.engine.presences.amid(|| spool.sweep_incoming()).unwrap_or(0), spool.names()))
+            .await;
         if unnamed.is_empty() {
             return Ok(swept);
         }

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use landfall_core::{ItemId, PutReport, Timestamp, put_outcome};
-use landfall_store::{Attempt, CarrierName, Reported};
+use landfall_store::{Attempt, AttemptState, CarrierName, Reported};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -111,7 +111,10 @@ impl Chat {
     pub async fn transfer_progress(&self, attempt: &str, sent: u64, _total: i64) -> Result<(), Error> {
         let id = attempt.to_owned();
         let known = self.inner.engine.journal.read(move |tx| tx.attempt(&id)).await?;
-        if let Some(known) = known {
+        // One that is over may be told of late.
+        let is_live =
+            |known: &Attempt| matches!(known.state, AttemptState::Ready | AttemptState::Out | AttemptState::Unknown);
+        if let Some(known) = known.filter(is_live) {
             self.inner.progress.saw(known.item, attempt, sent, known.size);
         }
         Ok(())
@@ -132,9 +135,7 @@ impl Chat {
         let reported =
             inner.engine.journal.write(move |tx| tx.attempt_ended(&id, outcome, &policy, fraction, now)).await?;
         inner.engine.env.steps.reached("chat.transfer.committed");
-        if let Reported::Taken(item) = reported {
-            inner.progress.ended(item);
-        }
+        inner.progress.ended(&attempt);
         inner.at_rest.forget_request(&attempt);
         Ok(reported)
     }

@@ -105,6 +105,7 @@ impl Work {
             Action::Start(MessageStep::Grant) => self.grant(present).await,
             Action::Start(MessageStep::Ask) => self.ask(present).await,
             Action::Start(MessageStep::Freeze) => self.freeze(present).await,
+            Action::Start(MessageStep::Thaw) => self.write(|tx, lease, now| tx.thaw(lease, now)).await,
             Action::Start(MessageStep::Publish) => self.publish(present).await,
             Action::WaitUntil(moment) => self.give_back(Waits::Until(moment)).await,
             Action::WaitFor(condition) => self.wait_for(condition).await,
@@ -165,8 +166,12 @@ impl Work {
     async fn grant(&self, present: &Present) -> Result<(), Halt> {
         let inner = &self.chat.inner;
         let row = attachment(&present.message)?;
+        if !self.has_payload(row).await {
+            // Somebody removed it. Nobody has been told of it, so it is made again, under other secrets.
+            return self.prepare(present).await;
+        }
         let asked = self.now();
-        let grant = inner.granter.grant(intent(row)?).await?;
+        let grant = self.in_time(inner.granter.grant(intent(row)?)).await?;
         inner.outage.is_over();
         self.reached("chat.granted");
         let id = inner.engine.env.random.name();
@@ -192,10 +197,33 @@ impl Work {
         let wanted = id.clone();
         let known = self.chat.inner.engine.journal.read(move |tx| tx.attempt(&wanted)).await?;
         let Some(known) = known else { return self.give_back(Waits::Nothing).await };
-        let is_there = self.chat.inner.granter.is_there(&known.asset_url, &intent(row)?).await?;
+        let asked = intent(row)?;
+        let is_there = self.in_time(self.chat.inner.granter.is_there(&known.asset_url, &asked)).await?;
         // Where it cannot be told, the payload is put once more, elsewhere.
         let is_there = is_there.unwrap_or(false);
-        self.write(move |tx, lease, now| tx.payload_asked(lease, &id, is_there, now)).await
+        let attempt = id.clone();
+        self.write(move |tx, lease, now| tx.payload_asked(lease, &id, is_there, now)).await?;
+        self.chat.inner.progress.ended(&attempt);
+        if is_there {
+            return Ok(());
+        }
+        // Charged: where every upload ends like that, somebody has to hear of it.
+        Err(Failure::new(Remedy::Retry, Code::AnswerLost, "the upload did not arrive").into())
+    }
+
+    async fn has_payload(&self, row: &AttachmentRow) -> bool {
+        let inner = &self.chat.inner;
+        let Some(sealed) = &row.sealed else { return false };
+        let (files, path) = (inner.engine.env.files.clone(), inner.spool.path(sealed));
+        let found = inner.engine.env.blocking.run(move || files.status(&path)).await;
+        found.map_or_else(|error| error.kind() != std::io::ErrorKind::NotFound, |_| true)
+    }
+
+    /// Whoever gives leave may be the host: one that does not answer must not keep others waiting.
+    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let patience = self.chat.inner.settings.publish_timeout;
+        let late = |_| Failure::new(Remedy::Retry, Code::Stalled, "no answer came in time");
+        tokio::time::timeout(patience, asked).await.map_err(late)?
     }
 
     async fn freeze(&self, present: &Present) -> Result<(), Halt> {
