@@ -51,24 +51,47 @@ pub(crate) struct Connected {
 }
 
 impl Conversations {
-    /// Opens those with a place. The host's key is drawn if there is none.
+    /// Opens those with a place. The host's key is drawn if there never was one.
     ///
     /// # Errors
-    /// If the home cannot be used.
+    /// If the home cannot be used; `locked` if its host key is gone.
     pub(crate) async fn open(command: &Command, engine: Engine, place: Place) -> Result<Self, Failed> {
-        let host = HostKeyFile::of(command).find_or_draw()?;
-        Self::with(host, engine, place).await
+        let file = HostKeyFile::of(command);
+        if file.find()?.is_none() {
+            refuse_lost_key(&file, &engine).await?;
+        }
+        Self::with(file.find_or_draw()?, engine, place).await
     }
 
     /// Opens those with a place, if this home ever had any.
     ///
     /// # Errors
-    /// If the home cannot be used.
+    /// If the home cannot be used; `locked` if its host key is gone.
     pub(crate) async fn find(command: &Command, place: Place) -> Result<Option<Self>, Failed> {
-        match HostKeyFile::of(command).find()? {
-            Some(host) => Self::with(host, command.engine().await?, place).await.map(Some),
-            None => Ok(None),
+        let file = HostKeyFile::of(command);
+        if let Some(host) = file.find()? {
+            return Self::with(host, command.engine().await?, place).await.map(Some);
         }
+        if let Some(engine) = command.engine_to_look().await? {
+            refuse_lost_key(&file, &engine).await?;
+        }
+        Ok(None)
+    }
+
+    /// Gives up what was staged with any destination too long ago, and removes files that no message needs any more.
+    ///
+    /// # Errors
+    /// If the home cannot be used.
+    pub(crate) async fn tidy_all(command: &Command, engine: &Engine) -> Result<(), Failed> {
+        let Some(host) = HostKeyFile::of(command).find()? else { return Ok(()) };
+        for destination in engine.destinations().await.during("cannot read the journal")? {
+            let place = place_of_location(&destination.location, &command.home.default_vault);
+            if let Some(place) = place {
+                let conversations = Self::with(host.clone(), engine.clone(), place).await?;
+                conversations.to_take().await?.tidy().await.during("cannot tidy up the home")?;
+            }
+        }
+        Ok(())
     }
 
     async fn with(host: HostKey, engine: Engine, place: Place) -> Result<Self, Failed> {
@@ -142,6 +165,12 @@ impl Conversations {
         let found = self.lanes.find(name).await.during("cannot read the journal")?;
         found.filter(|lane| lane.key.is_some()).ok_or_else(|| no_lane(name))
     }
+}
+
+/// A key that is gone must not be replaced in silence: what is sealed under it would never open again, and nobody would
+/// know why.
+async fn refuse_lost_key(file: &HostKeyFile, engine: &Engine) -> Result<(), Failed> {
+    if engine.has_lane_keys().await.during("cannot read the journal")? { Err(file.lost()) } else { Ok(()) }
 }
 
 /// What is said where a lane is to be there and is not.

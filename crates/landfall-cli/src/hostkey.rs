@@ -38,7 +38,7 @@ impl HostKeyFile {
         Ok(Some(HostKey::from_bytes(*bytes)))
     }
 
-    /// The key, drawn if there is none. When this returns it is durable, and the same for every process of the home.
+    /// The key, drawn if there is none: whoever asks has seen that nothing is sealed under one that is gone. When this returns it is durable, and the same for every process of the home.
     ///
     /// # Errors
     /// If the file cannot be read, or the home cannot be written to.
@@ -72,6 +72,14 @@ impl HostKeyFile {
             Err(_) => draft.place(&self.path)?,
         }
         files.sync_dir(home)
+    }
+
+    /// What is said where the key is gone under which lanes are sealed.
+    pub(crate) fn lost(&self) -> Failed {
+        let what = "cannot open the lanes of this home";
+        Failed::new("locked", what, format!("its host key `{}` is gone", self.path.display())).hint(
+            "put the file back; if it is lost, join the lanes in another home (`--home DIR`) by the keys of others",
+        )
     }
 
     fn unreadable(&self, why: &str) -> Failed {

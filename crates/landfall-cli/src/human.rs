@@ -76,11 +76,12 @@ pub(crate) fn path(bytes: &[u8]) -> String {
     text(&String::from_utf8_lossy(bytes))
 }
 
-/// A text as a terminal may show it.
+/// A text as a terminal may show it. What turns the direction of writing around is shown as well: it could make a text
+/// look like another.
 pub(crate) fn text(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
+        if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -140,5 +141,6 @@ mod tests {
     #[test]
     fn a_name_cannot_move_the_cursor() {
         assert_eq!(path(b"a\x1b[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(path("photo\u{202e}gpj.exe".as_bytes()), "photo\\u{202e}gpj.exe");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -88,10 +88,19 @@ fn from(file: Option<&Path>, variable: &str) -> Result<Option<Zeroizing<String>>
     Ok(Some(text))
 }
 
+/// Longer than any secret.
+const SECRET_BYTES_MAX: usize = 4096;
+
 /// A secret in a file, without the line's end.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Failed> {
     let cannot = |why: String| Failed::new("not-found", format!("cannot read `{}`", path.display()), why);
-    let bytes = Zeroizing::new(fs::read(path).map_err(|error| cannot(error.to_string()))?);
+    // Made for all of it at once, so that nothing is copied to a larger buffer and left behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX + 1));
+    let read = fs::File::open(path).and_then(|file| file.take(SECRET_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|error| cannot(error.to_string()))?;
+    if bytes.len() > SECRET_BYTES_MAX {
+        return Err(cannot(format!("it has more than {SECRET_BYTES_MAX} bytes, and a secret has fewer")));
+    }
     let text = std::str::from_utf8(&bytes).map_err(|_| cannot("it is not text".to_owned()))?;
     Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()))
 }

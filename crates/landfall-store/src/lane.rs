@@ -3,7 +3,7 @@
 use landfall_core::{ItemId, OnFailure, PublishOrder, Timestamp};
 use rusqlite::OptionalExtension as _;
 
-use crate::{DestinationId, NewText, StoreError, Tx};
+use crate::{DestinationId, NewAttachment, NewText, StoreError, Tx};
 
 /// A lane's number in its journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,8 @@ pub struct Lane {
 pub enum Outgoing {
     /// One that was staged.
     Staged(ItemId),
+    /// One that is taken in charge and sent at once.
+    New(Box<NewAttachment>),
     /// A text; it goes with the attachment at that place of the batch, if any.
     Text(NewText, Option<usize>),
 }
@@ -111,6 +113,13 @@ impl Tx<'_> {
         }
     }
 
+    /// Whether any lane of any destination has a key, sealed under the host's.
+    pub fn has_lane_keys(&self) -> Result<bool, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM lane WHERE key IS NOT NULL)")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+
     /// Keeps a lane's sealed key unless it has one; returns the one that is kept.
     pub fn keep_lane_key(&self, lane: LaneId, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.connection
@@ -153,6 +162,11 @@ impl Tx<'_> {
                 Outgoing::Staged(id) => {
                     self.send_staged(*id, place, now)?;
                     *id
+                }
+                Outgoing::New(attachment) => {
+                    let id = self.stage(lane.destination, attachment, now)?;
+                    self.send_staged(id, place, now)?;
+                    id
                 }
                 Outgoing::Text(text, with) => {
                     let with = with.and_then(|index| ids.get(index).copied());

@@ -371,13 +371,13 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The publisher was not ready, so that nothing has reached anybody: again at `until`, as if nothing had been tried.
-    pub fn not_published(&self, lease: &Lease, until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+    /// The publisher was not ready, so that nothing has reached anybody: again after `waits`, as if nothing had been tried.
+    pub fn not_published(&self, lease: &Lease, waits: Waits, now: Timestamp) -> Result<(), StoreError> {
         self.hold(lease, now)?;
         self.connection
             .prepare_cached("UPDATE message SET publishes = max(publishes - 1, 0) WHERE item = ?1")?
             .execute([lease.item.0])?;
-        self.release(lease, Waits::Until(until), now)
+        self.release(lease, waits, now)
     }
 
     /// The message is published: done.
@@ -424,7 +424,7 @@ impl Tx<'_> {
             .connection
             .prepare_cached(
                 "UPDATE item SET waits = 'nothing', not_before = NULL
-                  WHERE waits = 'until' AND class = 'message' AND destination = ?1",
+                  WHERE waits IN ('until', 'token') AND class = 'message' AND destination = ?1",
             )?
             .execute([destination.0])?)
     }

@@ -103,7 +103,8 @@ const SUMMARY: &str =
         i.size, i.attempts, i.not_before, i.code, i.message, i.last_error, i.record, i.created_at, i.updated_at,
         (SELECT coalesce(sum(min(o.part_size, o.size - (p.number - 1) * o.part_size)), 0)
            FROM object o JOIN part p ON p.object = o.id
-          WHERE o.item = i.id AND o.role = 'file' AND o.state NOT IN ('abandoning', 'abandoned') AND p.state = 'stored'),
+          WHERE o.item = i.id AND o.role = 'file' AND o.state NOT IN ('abandoning', 'abandoned') AND p.state = 'stored')
+          + coalesce((SELECT m.payload_size FROM message m WHERE m.item = i.id AND m.stored_at IS NOT NULL), 0),
         (SELECT l.name FROM lane l WHERE l.id = i.lane)
    FROM item i JOIN destination d ON d.id = i.destination LEFT JOIN root r ON r.id = i.root";
 

@@ -15,6 +15,7 @@ mod platform;
 mod process;
 mod program;
 mod remote;
+mod sending;
 mod ticks;
 mod trouble;
 

@@ -175,6 +175,11 @@ impl Engine {
         Ok(self.inner.journal.read(|tx| tx.destinations()).await?)
     }
 
+    /// Whether the journal keeps anything that opens under the host's key alone.
+    pub async fn has_lane_keys(&self) -> Result<bool, Error> {
+        Ok(self.inner.journal.read(|tx| tx.has_lane_keys()).await?)
+    }
+
     /// How many items are in which state.
     pub async fn counts(&self) -> Result<Counts, Error> {
         Ok(self.inner.journal.read(|tx| tx.counts(None)).await?)

@@ -28,6 +28,9 @@ pub(crate) async fn run(mut command: Command, arguments: Run) -> Result<Exit, Fa
         command.patience = patience;
     }
     command.budget = arguments.limits.budget;
+    if let Some(budget) = command.budget {
+        command.patience = command.patience.min(budget);
+    }
     if arguments.once {
         command.patience = Duration::ZERO;
     }
@@ -78,6 +81,7 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
         }
         problems.extend(work::blocked(&engine, &destination.location).await?);
     }
+    Conversations::tidy_all(command, &engine).await?;
     if reports.is_empty() && messages == Messages::default() && !unreached.is_empty() {
         return Err(unreached.remove(0).1);
     }
@@ -140,11 +144,7 @@ impl Messages {
 /// Carries on with the messages of a destination.
 async fn chat(command: &Command, engine: &Engine, place: Place, active: &[ItemSummary]) -> Result<Messages, Failed> {
     let location = conversations::location(&place);
-    let found = Conversations::find(command, place).await?;
-    let conversations = found.ok_or_else(|| {
-        Failed::new("locked", "cannot go on with messages", "the host key of this home is gone")
-            .hint("put the file `host.key` of this home back, or `landfall discard` them")
-    })?;
+    let conversations = Conversations::open(command, engine.clone(), place).await?;
     let connected = command.signals.unless_stopped(conversations.connect(command)).await?;
     let sent = active.iter().filter(|item| item.destination == location && item.lane.is_some());
     let sent: Vec<ItemId> = sent.map(|item| item.id).collect();

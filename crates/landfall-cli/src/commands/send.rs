@@ -2,7 +2,7 @@
 
 use landfall::{
     ItemId, ItemSummary,
-    recipes::chat::{Chat, NewFile, Part, Treatment},
+    recipes::chat::{NewFile, Part, Treatment},
 };
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub(crate) async fn send(mut command: Command, arguments: Send) -> Result<Exit, 
         let ids = take(&command, &conversations, &arguments).await?;
         Ok((conversations, ids))
     });
-    let (conversations, ids) = taken.await?;
+    let (conversations, ids) = taken.await.map_err(not_taken)?;
     command.out.event("taken", fields(json!({ "lane": arguments.lane, "items": numbers(&ids) })));
     let ended = carry(&command, &conversations, &ids).await.map_err(|failed| explain(failed, ids.len() as u64))?;
     finish(&command, &conversations, &arguments.lane, &ids, ended).await
@@ -47,7 +47,7 @@ async fn take(command: &Command, conversations: &Conversations, arguments: &Send
     let lane = &arguments.lane;
     // So that whoever publishes has it, and others can be given it.
     conversations.lanes.key_or_new(lane).await.during(&format!("cannot open the lane `{lane}`"))?;
-    let mut files = Vec::new();
+    let mut parts = Vec::new();
     for path in &arguments.files {
         let found = NewFile::found(&conversations.engine, path).await;
         let mut file = found.during(&format!("cannot send `{}`", path.display()))?;
@@ -56,34 +56,19 @@ async fn take(command: &Command, conversations: &Conversations, arguments: &Send
             Treatment::AsItIs => say_as_it_is(command, &file),
             Treatment::Photo => {}
         }
-        files.push(file);
+        parts.push(Part::New(file));
     }
+    parts.extend(arguments.text.clone().map(Part::Text));
     let chat = conversations.to_take().await?;
-    let mut staged = Vec::new();
-    let sent = match stage(&chat, files, &mut staged).await {
-        Ok(()) => {
-            let parts = staged.iter().copied().map(Part::Staged);
-            let parts = parts.chain(arguments.text.clone().map(Part::Text)).collect();
-            let lane = chat.lane(lane).await.during("cannot write to the journal")?;
-            chat.send(&lane, parts).await.during("cannot take the batch in charge")
-        }
-        Err(failed) => Err(failed),
-    };
-    if sent.is_err() {
-        for id in staged {
-            // What stays is collected some day: nobody has sent it.
-            let _ = chat.discard(id).await;
-        }
-    }
-    sent
+    let lane = chat.lane(lane).await.during("cannot write to the journal")?;
+    chat.send(&lane, parts).await.during("cannot take the batch in charge")
 }
 
-async fn stage(chat: &Chat, files: Vec<NewFile>, staged: &mut Vec<ItemId>) -> Result<(), Failed> {
-    for file in files {
-        let what = format!("cannot send `{}`", file.path.display());
-        staged.push(chat.stage(file, None).await.during(&what)?);
-    }
-    Ok(())
+/// Whoever reads 5 takes it that something waits: here nothing does.
+fn not_taken(failed: Failed) -> Failed {
+    let exit = if failed.exit == Exit::Queued { Exit::Configuration } else { failed.exit };
+    let why = if failed.why.is_empty() { String::new() } else { format!("{}; ", failed.why) };
+    Failed { exit, why: format!("{why}nothing of it was taken in charge"), ..failed }
 }
 
 fn say_as_it_is(command: &Command, file: &NewFile) {
@@ -126,6 +111,7 @@ async fn finish(
     }
     let count = |test: fn(&ItemSummary) -> bool| items.iter().filter(|item| test(item)).count() as u64;
     let (published, queued) = (count(|item| item.state == "done"), count(|item| item.state == "active"));
+    let dropped = count(|item| matches!(item.state.as_str(), "cancelled" | "skipped"));
     let holders = holders(conversations, &items).await?;
     let problems = holders.iter().map(work::problem).collect::<Vec<Problem>>();
     let took = command.took();
@@ -134,11 +120,16 @@ async fn finish(
         "items": items.iter().map(item_json).collect::<Vec<Value>>(),
         "published": published,
         "queued": queued,
+        "dropped": dropped,
         "problems": work::problems_json(&problems),
         "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
     })));
     let summary = format!("sent {} in `{}`", human::count(published, "message"), human::text(lane));
     command.out.note(&format!("{summary} in {}", human::duration(took)));
+    if dropped > 0 {
+        let verb = if dropped == 1 { "was" } else { "were" };
+        command.out.note(&format!("{} {verb} taken back or left out meanwhile", human::count(dropped, "message")));
+    }
     work::say_problems(command, &problems);
     for holder in &holders {
         let id = holder.id;
@@ -155,11 +146,16 @@ async fn finish(
         command.out.say("hint: run `landfall login` with a fresh token; then `landfall run` goes on");
         return Ok(Exit::Credentials);
     }
-    if !problems.is_empty() {
+    if !problems.is_empty() || dropped > 0 {
         return Ok(Exit::Problems);
     }
     if queued > 0 {
-        let why = if ended == Ended::Away { "the destination is out of reach; " } else { "" };
+        let last_error = items.iter().filter(|item| item.state == "active").find_map(|item| item.last_error.as_deref());
+        let why = match last_error {
+            Some(why) => format!("{}; ", human::text(why)),
+            None if ended == Ended::Away => "the destination is out of reach; ".to_owned(),
+            None => String::new(),
+        };
         let waiting = human::count(queued, "message");
         command.out.note(&format!("{why}{waiting} still queued; `landfall run` goes on"));
         return Ok(Exit::Queued);

@@ -139,6 +139,8 @@ struct Stages {
     /// What was said last, and when.
     said: (&'static str, Duration),
     known: BTreeMap<ItemId, &'static str>,
+    /// Bytes of each that were handed over.
+    handed_over: BTreeMap<ItemId, u64>,
     progress: (u64, u64),
 }
 
@@ -151,7 +153,14 @@ impl Stages {
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
         });
-        Self { out: Arc::clone(out), bar, said: ("", Duration::ZERO), known: BTreeMap::new(), progress: (0, 0) }
+        Self {
+            out: Arc::clone(out),
+            bar,
+            said: ("", Duration::ZERO),
+            known: BTreeMap::new(),
+            handed_over: BTreeMap::new(),
+            progress: (0, 0),
+        }
     }
 
     /// Returns whether anything has changed.
@@ -163,7 +172,15 @@ impl Stages {
             *counts.entry(word).or_default() += 1;
             if self.known.insert(*id, word) != Some(word) {
                 changed = true;
+                self.handed_over.remove(id);
                 self.out.event("stage", fields(json!({ "item": id.0, "lane": lane, "stage": word })));
+            }
+            if let Stage::Uploading(far) = stage
+                && self.handed_over.insert(*id, far.bytes) != Some(far.bytes)
+            {
+                let (bytes, total, fraction) = (far.bytes, far.total, far.fraction());
+                let progress = json!({ "item": id.0, "bytes_sent": bytes, "bytes_total": total, "fraction": fraction });
+                self.out.event("progress", fields(progress));
             }
         }
         let busy = ["uploading", "preparing", "publishing"].into_iter().find(|word| counts.contains_key(word));

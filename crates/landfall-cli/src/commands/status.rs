@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use landfall::{Counts, Engine, ItemId, ItemSummary};
 use serde_json::{Map, Value, json};
 
-use super::work::place_of;
+use super::work::{place_of, remedy};
 use crate::{
     arguments::Status,
     command::Command,
@@ -120,9 +120,7 @@ fn say(command: &Command, counts: &Counts, items: &[Shown]) {
         ));
         if let Some((code, message)) = &item.blocked {
             command.out.line(&format!("          {}", human::text(message)));
-            if let Some(code) = code {
-                command.out.line(&format!("          hint: {}", code.advice()));
-            }
+            command.out.line(&format!("          hint: {}", remedy(item, *code)));
         }
     }
     let shown = items.len() as u64;
@@ -151,7 +149,7 @@ fn item_json(Shown { item, blocked_by }: &Shown) -> Map<String, Value> {
         json!({
             "code": code.map(|code| code.as_str()),
             "message": message,
-            "remedy": code.map(|code| code.advice()),
+            "remedy": remedy(item, *code),
         })
     });
     let objects: Vec<Value> =
@@ -211,7 +209,7 @@ pub(crate) async fn show(command: &Command, id: i64) -> Result<Exit, Failed> {
     out.line(&format!("  bytes        {} of {}", human::size(item.bytes_sent), human::size(item.bytes_total)));
     if let Some((code, message)) = &item.blocked {
         out.line(&format!("  blocked      {}", human::text(message)));
-        out.line(&format!("  hint         {}", code.map_or("`landfall retry` tries it again", |code| code.advice())));
+        out.line(&format!("  hint         {}", remedy(&item, *code)));
     }
     for object in &item.objects {
         out.line(&format!("  {:<12} {}, {}, {}", object.role, object.state, human::size(object.size), object.location));

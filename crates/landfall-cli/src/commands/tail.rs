@@ -38,7 +38,13 @@ pub(crate) async fn tail(command: &Command, arguments: &Tail) -> Result<Exit, Fa
     let key = key.ok_or_else(|| conversations::no_lane(&lane.name))?;
     let connected = conversations.connect(command).await?;
     let inbox = match &arguments.save {
-        Some(folder) => Some(Inbox::open(&conversations.engine, connected.server.clone(), folder).await.during(&what)?),
+        Some(folder) => {
+            let what = format!("cannot save to `{}`", folder.display());
+            if folder.exists() && !folder.is_dir() {
+                return Err(Failed::usage(what, "it is no folder").hint("name a folder; it is made if it is not there"));
+            }
+            Some(Inbox::open(&conversations.engine, connected.server.clone(), folder).await.during(&what)?)
+        }
         None => None,
     };
     let mut shown = Shown { command, inbox, document: Vec::new(), problems: 0 };
@@ -96,7 +102,7 @@ impl Reader<'_> {
             let page = self.page(after).await?;
             let Some(last) = page.last().map(|arrived| arrived.number) else { return Ok(after) };
             for arrived in &page {
-                shown.show(arrived).await?;
+                shown.show(arrived).await;
             }
             after = last;
         }
@@ -111,7 +117,10 @@ impl Reader<'_> {
             (last, at) = self.end_of(0, count).await?;
         }
         for arrived in &last {
-            shown.show(arrived).await?;
+            shown.show(arrived).await;
+        }
+        if shown.inbox.is_some() && last.front().is_some_and(|first| first.number > 1) {
+            self.command.out.note("earlier attachments are not saved; `--after 0` shows and saves all");
         }
         Ok(at)
     }
@@ -139,7 +148,7 @@ struct Shown<'t> {
 }
 
 impl Shown<'_> {
-    async fn show(&mut self, arrived: &Arrived) -> Result<(), Failed> {
+    async fn show(&mut self, arrived: &Arrived) {
         let (kind, says) = match &arrived.content {
             Some(Content::Text(text)) => ("text", human::text(text)),
             Some(Content::RemoteAttachment(_) | Content::MultiRemoteAttachment(_) | Content::Attachment { .. }) => {
@@ -166,10 +175,10 @@ impl Shown<'_> {
         }
         let mut attachments = Vec::new();
         match &arrived.content {
-            Some(Content::RemoteAttachment(remote)) => attachments.push(self.remote(&head, remote).await?),
+            Some(Content::RemoteAttachment(remote)) => attachments.push(self.remote(&head, remote).await),
             Some(Content::MultiRemoteAttachment(several)) => {
                 for remote in several.attachments() {
-                    attachments.push(self.remote(&head, remote).await?);
+                    attachments.push(self.remote(&head, remote).await);
                 }
             }
             Some(Content::Attachment { attachment, content }) => {
@@ -178,7 +187,7 @@ impl Shown<'_> {
                     None => None,
                 };
                 let name = attachment.filename.as_deref();
-                attachments.push(self.attachment(&head, name, Some(content.len() as u64), received)?);
+                attachments.push(self.attachment(&head, name, Some(content.len() as u64), received));
             }
             _ => {}
         }
@@ -189,10 +198,9 @@ impl Shown<'_> {
             Format::Json => self.document.push(Value::Object(message)),
             _ => self.command.out.event("message", message),
         }
-        Ok(())
     }
 
-    async fn remote(&mut self, head: &str, remote: &RemoteAttachment) -> Result<Value, Failed> {
+    async fn remote(&mut self, head: &str, remote: &RemoteAttachment) -> Value {
         let received = match &self.inbox {
             Some(inbox) => Some(inbox.receive(remote).await),
             None => None,
@@ -206,7 +214,7 @@ impl Shown<'_> {
         name: Option<&str>,
         bytes: Option<u64>,
         received: Option<Result<Received, Error>>,
-    ) -> Result<Value, Failed> {
+    ) -> Value {
         let shown = human::text(name.unwrap_or("(no name)"));
         let mut one: Map<String, Value> = fields(json!({ "name": name, "bytes": bytes }));
         let size = |bytes: u64| format!(" ({})", human::size(bytes));
@@ -220,17 +228,19 @@ impl Shown<'_> {
                 one.insert("was_there".to_owned(), was_there.into());
                 human::put_path(&mut one, "saved", path.as_os_str().as_encoded_bytes());
             }
-            // Nothing more can be saved.
-            Some(Err(error @ Error::Io { .. })) => return Err(failed(&format!("cannot save `{shown}`"), &error)),
             Some(Err(error)) => {
                 self.problems += 1;
                 let failed = failed(&format!("cannot save `{shown}`"), &error);
+                if failed.code == "home-full" {
+                    // What follows is shown all the same; to fetch it as well would be in vain.
+                    self.inbox = None;
+                }
                 self.command.out.line(&format!("{head}{shown}{}, not saved", bytes.map(size).unwrap_or_default()));
                 self.command.out.say(&format!("problem: {}", human::text(&failed.message())));
                 let problem = json!({ "code": failed.code, "message": failed.message(), "remedy": failed.hint });
                 one.insert("problem".to_owned(), problem);
             }
         }
-        Ok(Value::Object(one))
+        Value::Object(one)
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use landfall::{
-    Engine, ItemSummary, RunEnd, RunOptions, RunReport, Session, Settings,
+    Code, Engine, ItemSummary, RunEnd, RunOptions, RunReport, Session, Settings,
     recipes::vault::{SkippedFile, learn},
 };
 use serde_json::{Map, Value, json};
@@ -112,7 +112,26 @@ pub(crate) fn problem(item: &ItemSummary) -> Problem {
         place: place_of(item),
         code: code.map_or_else(|| "unknown".to_owned(), |code| code.as_str().to_owned()),
         message,
-        remedy: code.map_or("`landfall retry` tries it again", |code| code.advice()).to_owned(),
+        remedy: remedy(item, code),
+    }
+}
+
+/// What a person can do about a blocked item.
+pub(crate) fn remedy(item: &ItemSummary, code: Option<Code>) -> String {
+    let id = item.id;
+    match code {
+        None => format!("`landfall retry {id}` tries it again"),
+        Some(Code::SourceVanished | Code::SourceUnreadable | Code::SourceChanged | Code::TooManyAttempts)
+            if item.recipe == "chat" && !item.source.1.is_empty() =>
+        {
+            format!(
+                "`landfall retry {id}` tries it again; or take it back with `landfall discard {id}`, and send the file as it is with `--as-file`"
+            )
+        }
+        Some(Code::Locked) if item.recipe == "chat" => {
+            format!("put the file `host.key` of this home back, then `landfall retry {id}`")
+        }
+        Some(code) => code.advice().to_owned(),
     }
 }
 

@@ -1,11 +1,20 @@
 //! Conversations: what is sent, what arrives, and what a person may do in between.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Stdio,
+};
 
 use landfall_images::fixture::Jpeg;
 use serde_json::Value;
 
-use crate::world::{Done, World};
+use crate::{
+    stop::signal,
+    world::{Done, World, tree},
+};
 
 /// A vault folder in which both homes of a world meet.
 const POST: &str = "post";
@@ -177,4 +186,120 @@ fn tail_shows_the_last_ones_or_all_that_follow_a_number() {
     assert_eq!(tail(&["-n", "2"]), [4, 5]);
     assert_eq!(tail(&["--after", "1"]), [2, 3, 4, 5]);
     world.run(["lane", "tail", "strangers", "--from", POST]).exits(2);
+}
+
+#[test]
+fn without_its_host_key_a_home_draws_no_other_and_says_what_is_missing() {
+    let world = acquainted();
+    fs::rename(world.path("home/host.key"), world.path("kept.key")).unwrap();
+    for arguments in [
+        &["send", "--text", "t", "--lane", "family", "--to", POST][..],
+        &["lane", "key", "family", "--to", POST],
+        &["lane", "tail", "family", "--from", POST],
+        &["lane", "ls", "--to", POST],
+    ] {
+        let refused = world.run(arguments);
+        assert!(refused.exits(4).stderr().contains("host.key"), "{arguments:?}: {}", refused.stderr());
+        assert!(!world.path("home/host.key").exists());
+    }
+    fs::rename(world.path("kept.key"), world.path("home/host.key")).unwrap();
+    world.run(["send", "--text", "t", "--lane", "family", "--to", POST]).exits(0);
+    assert_eq!(arrived(&world)[0]["text"], "t");
+}
+
+#[test]
+fn what_is_taken_back_leaves_nothing_behind_without_a_run() {
+    let world = acquainted();
+    photo(&world, "photo.jpg");
+    let spool = || fs::read_dir(world.path("home/spool")).unwrap().count();
+    for taken_back in ["discard", "cancel", "skip"] {
+        let send = ["send", "photo.jpg", "--lane", "family", "--to", POST, "--budget", "0s", "--json"];
+        let id = world.run(send).exits(5).json()["items"][0]["id"].to_string();
+        assert!(spool() > 1);
+        world.run([taken_back, &id]).exits(0);
+        assert_eq!(spool(), 1, "nothing but the folder for what comes, after {taken_back}");
+    }
+}
+
+#[test]
+fn a_batch_of_which_one_file_cannot_be_sent_is_not_sent_at_all() {
+    let world = acquainted();
+    photo(&world, "photo.jpg");
+    let send = world.run(["send", "photo.jpg", "gone.jpg", "--text", "t", "--lane", "family", "--to", POST]);
+    assert!(send.exits(2).stderr().contains("nothing of it was taken in charge"), "{}", send.stderr());
+    assert_eq!(world.run(["status", "--json"]).exits(0).json()["items"], Value::Array(vec![]));
+    assert!(arrived(&world).is_empty());
+}
+
+#[test]
+fn a_key_file_without_end_is_refused() {
+    let world = World::empty();
+    let refused = world.run(["lane", "join", "family", "--key-file", "/dev/zero", "--to", POST]);
+    assert!(refused.exits(2).stderr().contains("4096"), "{}", refused.stderr());
+}
+
+#[test]
+fn attachments_go_to_a_folder_and_those_that_are_left_out_are_told() {
+    let world = acquainted();
+    fs::write(world.path("note.txt"), "a note").unwrap();
+    for _ in 0..3 {
+        world.run(["send", "note.txt", "--lane", "family", "--to", POST]).exits(0);
+    }
+    let save =
+        |folder: &str, last: &str| world.run(["lane", "tail", "family", "--from", POST, "--save", folder, "-n", last]);
+    save("note.txt", "3").exits(2);
+    assert_eq!(fs::read(world.path("note.txt")).unwrap(), b"a note");
+    assert!(save("inbox", "2").exits(0).stderr().contains("--after 0"));
+    assert!(!save("inbox", "3").exits(0).stderr().contains("--after 0"));
+}
+
+#[test]
+fn one_attachment_that_cannot_be_saved_hides_none_of_what_follows() {
+    let world = acquainted();
+    fs::write(world.path("note.txt"), "a note").unwrap();
+    world.run(["send", "note.txt", "--text", "behind", "--lane", "family", "--to", POST]).exits(0);
+    let assets = world.path(POST).join("assets");
+    for asset in tree(&assets).into_keys() {
+        fs::write(assets.join(asset), "altered").unwrap();
+    }
+    let tail = other(&world, ["lane", "tail", "family", "--from", POST, "--save", "inbox", "--json"]);
+    let document = tail.exits(3).json();
+    assert_eq!((&document["problems"], &document["messages"][1]["text"]), (&1.into(), &"behind".into()));
+    assert_eq!(fs::read_dir(world.path("inbox")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_budget_bounds_how_long_an_absent_destination_is_waited_for() {
+    let world = acquainted();
+    world.run(["send", "--text", "t", "--lane", "family", "--to", POST, "--budget", "0s"]).exits(5);
+    fs::rename(world.path(POST), world.path("away")).unwrap();
+    let began = std::time::Instant::now();
+    world.run(["run", "--budget", "1s"]).exits(5);
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_text_that_turns_the_direction_of_writing_around_is_shown_as_it_is_written() {
+    let world = acquainted();
+    world.run(["send", "--text", "a\u{202e}b", "--lane", "family", "--to", POST]).exits(0);
+    let tail = other(&world, ["lane", "tail", "family", "--from", POST]);
+    assert!(tail.exits(0).stdout().contains("a\\u{202e}b"), "{}", tail.stdout());
+}
+
+#[test]
+fn following_a_lane_shows_what_arrives_until_somebody_says_stop() {
+    let world = acquainted();
+    let arguments = ["lane", "tail", "family", "--from", POST, "--follow", "--json-lines"];
+    let mut tail = world.landfall();
+    tail.env("LANDFALL_HOME", world.path("other")).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut tail = tail.spawn().unwrap();
+    for text in ["one", "two"] {
+        world.run(["send", "--text", text, "--lane", "family", "--to", POST]).exits(0);
+    }
+    let lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let events = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let texts = events.filter(|event| event["type"] == "message").map(|event| event["text"].clone());
+    assert_eq!(texts.take(2).collect::<Vec<_>>(), ["one", "two"]);
+    signal(tail.id(), "-INT");
+    assert_eq!(tail.wait().unwrap().code(), Some(130));
 }

@@ -10,7 +10,7 @@ use landfall_images::fixture::Movie;
 
 use crate::world::{World, assert_same};
 
-fn signal(process: u32, name: &str) {
+pub(crate) fn signal(process: u32, name: &str) {
     assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use landfall::recipes::chat::{Changes, Echo, Snapshot, Stage};
+use landfall::recipes::chat::{Changes, Echo, Snapshot, Stage, Uploaded};
 use landfall_core::ItemId;
 
 /// What is shown of a lane.
@@ -53,7 +53,7 @@ impl Observer {
 /// How far a transfer is, is told apart.
 fn settled(echo: Echo) -> Echo {
     match echo.stage {
-        Stage::Uploading(_) => Echo { stage: Stage::Uploading(0.0), ..echo },
+        Stage::Uploading(far) => Echo { stage: Stage::Uploading(Uploaded { bytes: 0, ..far }), ..echo },
         _ => echo,
     }
 }

@@ -88,6 +88,7 @@ impl Person {
                 with = Some(*id);
                 for chosen in self.chosen.iter_mut().filter(|chosen| chosen.label == *label) {
                     chosen.fate = Fate::Sent;
+                    chosen.id = Some(*id);
                 }
             }
             self.messages.push(Message {

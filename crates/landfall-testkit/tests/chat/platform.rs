@@ -110,7 +110,8 @@ async fn progress_rises_within_an_attempt_and_is_whole_only_when_the_server_has_
     let mut seen = Vec::new();
     for sent in [0, 100, 50, transfer.bytes / 2, transfer.bytes, transfer.bytes * 2] {
         device.chat.transfer_progress(&transfer.attempt, sent, -1).await.unwrap();
-        let Stage::Uploading(fraction) = device.stages().await[0].clone() else { panic!() };
+        let Stage::Uploading(far) = device.stages().await[0].clone() else { panic!() };
+        let fraction = far.fraction();
         seen.push(fraction);
     }
     assert!(seen.is_sorted() && seen[0] == 0.0 && seen[5] < 1.0, "{seen:?}");

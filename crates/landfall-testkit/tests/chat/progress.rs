@@ -32,7 +32,8 @@ async fn a_photo_of_five_megabytes_shows_how_far_it_is_in_many_small_steps() {
                 changed = changes.changed() => changed.unwrap(),
             }
             let stage = device.stages().await.remove(0);
-            if let Stage::Uploading(fraction) = stage {
+            if let Stage::Uploading(far) = stage {
+                let fraction = far.fraction();
                 seen.push(fraction);
                 bytes_sent.push(device.chat.overall().await.unwrap().bytes_sent);
             }

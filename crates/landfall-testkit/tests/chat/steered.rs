@@ -305,6 +305,21 @@ async fn what_is_frozen_and_was_not_published_can_be_taken_back_unseen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_needs_somebody_to_log_in_waits_uncharged_until_somebody_says_so() {
+    let world = World::new().await;
+    let (device, publisher) = scripted(&world, vec![Published::LoggedOut]).await;
+    device.send(vec![text("one"), text("two")]).await;
+    for _ in 0..3 {
+        device.run().await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+    assert_eq!(texts(&publisher), ["one"], "nobody has logged in");
+    assert_eq!(device.chat.try_now().await.unwrap(), 1);
+    device.run().await;
+    assert_eq!(texts(&publisher), ["one", "one", "two"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_arrived_can_be_neither_edited_nor_taken_back_nor_left_out_nor_retried() {
     let world = World::new().await;
     let device = world.device(Made::default()).await;

@@ -3,13 +3,13 @@
 use landfall::recipes::chat::{Chat, Part};
 use landfall_store::Lane;
 
-use crate::world::{Device, Made, World, text};
+use crate::world::{Device, Made, World, file, text};
 
-/// Two photos and two texts that are to be sent by a process that has staged the photos.
+/// Two photos and two texts that are to be sent by a process that has staged one of the photos.
 async fn ready(world: &World) -> (Device, Vec<Part>) {
     let device = world.device(Made::default()).await;
-    let (a, b) = (device.stage(&world.photo("a.jpg")).await, device.stage(&world.photo("b.jpg")).await);
-    (device, vec![Part::Staged(a), text("text a"), Part::Staged(b), text("text b")])
+    let (a, b) = (device.stage(&world.photo("a.jpg")).await, file(&world.photo("b.jpg")));
+    (device, vec![Part::Staged(a), text("text a"), Part::New(b), text("text b")])
 }
 
 /// Sends as somebody who does not care whether it succeeds. Returns whether it did.

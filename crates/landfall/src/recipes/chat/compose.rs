@@ -6,7 +6,7 @@ use landfall_core::{ItemId, OnFailure, PublishOrder, Timestamp};
 use landfall_env::Sabotage;
 use landfall_store::{Lane, NewAttachment, NewText, Outgoing, Sent};
 
-use super::{Chat, payload};
+use super::{Chat, payload, spool::Arrived};
 use crate::Error;
 
 /// A file to be sent.
@@ -36,6 +36,8 @@ pub enum Treatment {
 pub enum Part {
     /// What [`Chat::stage`] returned.
     Staged(ItemId),
+    /// A file that nobody staged before: taken in charge with the batch, or not at all.
+    New(NewFile),
     /// A text. Sent behind an attachment of the same batch it goes with that one: taken back or left out together.
     Text(String),
 }
@@ -51,23 +53,8 @@ impl Chat {
     /// [`Error::Invalid`] if it cannot be sent like that: choose another treatment, or another file. [`Error::Io`] if it
     /// cannot be read, or the home is full. Nothing is in charge then.
     pub async fn stage(&self, file: NewFile, composer: Option<&str>) -> Result<ItemId, Error> {
-        let is_photo = file.treatment == Treatment::Photo;
-        if is_photo {
-            self.refuse_undrawable(&file.path).await?;
-        }
         let inner = &self.inner;
-        let copied = inner.spool.copy(&file.path).await;
-        let copy = copied.map_err(|source| Error::Io { action: "copy", path: file.path.clone(), source })?;
-        let attachment = NewAttachment {
-            name: file.name,
-            mime: file.mime,
-            is_photo,
-            original: copy.name.clone(),
-            size: copy.size,
-            composer: composer.map(str::to_owned),
-            idempotency_key: inner.engine.env.random.name(),
-        };
-        inner.engine.env.steps.reached("chat.copied");
+        let (copy, attachment) = self.copied(file, composer).await?;
         let (destination, spool, now) = (inner.destination, inner.spool.clone(), inner.engine.now());
         let staged = inner.engine.journal.write(move |tx| {
             spool.place(copy)?;
@@ -76,6 +63,27 @@ impl Chat {
         let staged = staged.await?;
         inner.engine.env.steps.reached("chat.staged");
         Ok(staged)
+    }
+
+    /// A copy that is durable, and in nobody's charge yet.
+    async fn copied(&self, file: NewFile, composer: Option<&str>) -> Result<(Arrived, NewAttachment), Error> {
+        let is_photo = file.treatment == Treatment::Photo;
+        if is_photo {
+            self.refuse_undrawable(&file.path).await?;
+        }
+        let copied = self.inner.spool.copy(&file.path).await;
+        let copy = copied.map_err(|source| Error::Io { action: "copy", path: file.path.clone(), source })?;
+        let attachment = NewAttachment {
+            name: file.name,
+            mime: file.mime,
+            is_photo,
+            original: copy.name.clone(),
+            size: copy.size,
+            composer: composer.map(str::to_owned),
+            idempotency_key: self.inner.engine.env.random.name(),
+        };
+        self.inner.engine.env.steps.reached("chat.copied");
+        Ok((copy, attachment))
     }
 
     async fn refuse_undrawable(&self, path: &Path) -> Result<(), Error> {
@@ -100,19 +108,26 @@ impl Chat {
     /// [`Chat::echoes`], whether or not a byte has moved.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a part is not staged (any more): it was sent, given up, or collected.
+    /// [`Error::Invalid`] if a part is not staged (any more): it was sent, given up, or collected. As [`Chat::stage`] for
+    /// files that are new. Nothing is sent then, and none of the new files is in charge.
     pub async fn send(&self, lane: &Lane, batch: Vec<Part>) -> Result<Vec<ItemId>, Error> {
         if batch.is_empty() {
             return Err(Error::Invalid("there is nothing to send".to_owned()));
         }
         let inner = &self.inner;
         let mut last_attachment = None;
-        let mut outgoing = Vec::new();
+        let (mut outgoing, mut copies) = (Vec::new(), Vec::new());
         for (index, part) in batch.into_iter().enumerate() {
             outgoing.push(match part {
                 Part::Staged(id) => {
                     last_attachment = Some(index);
                     Outgoing::Staged(id)
+                }
+                Part::New(file) => {
+                    last_attachment = Some(index);
+                    let (copy, attachment) = self.copied(file, None).await?;
+                    copies.push(copy);
+                    Outgoing::New(Box::new(attachment))
                 }
                 Part::Text(text) => {
                     let env = &inner.engine.env;
@@ -129,7 +144,15 @@ impl Chat {
                 inner.engine.journal.write(move |tx| tx.send(&lane, &first, now)).await?;
             }
         }
-        let sent = inner.engine.journal.write(move |tx| tx.send(&lane, &outgoing, now)).await?;
+        let spool = inner.spool.clone();
+        let sent = inner.engine.journal.write(move |tx| {
+            let sent = tx.send(&lane, &outgoing, now)?;
+            if matches!(sent, Sent::All(_)) {
+                copies.into_iter().try_for_each(|copy| spool.place(copy))?;
+            }
+            Ok(sent)
+        });
+        let sent = sent.await?;
         inner.engine.env.steps.reached("chat.sent");
         match sent {
             Sent::All(ids) => Ok(ids),
@@ -189,6 +212,14 @@ impl Chat {
     pub async fn set_policy(&self, lane: &Lane, order: PublishOrder, on_failure: OnFailure) -> Result<(), Error> {
         let (id, now) = (lane.id, self.inner.engine.now());
         Ok(self.inner.engine.journal.write(move |tx| tx.set_policy(id, order, on_failure, now)).await?)
+    }
+
+    /// Gives up what was staged too long ago and never sent, and removes files that nothing needs any more. Every
+    /// [`Chat::run`] does so as well; the destination is not asked.
+    pub async fn tidy(&self) -> Result<(), Error> {
+        self.collect_staged(self.inner.engine.now()).await?;
+        self.inner.spool.sweep().await?;
+        Ok(())
     }
 
     /// Gives up what was staged too long ago and never sent. Returns how many.

@@ -59,8 +59,8 @@ pub enum EchoContent {
 pub enum Stage {
     /// Its payload is being made.
     Preparing,
-    /// Its payload is on its way: so much of it has been handed over, from 0 to 1. It is 1 only when the remote has it.
-    Uploading(f64),
+    /// Its payload is on its way.
+    Uploading(Uploaded),
     /// Everything is done that can be before it is sent.
     Staged,
     /// It waits for its turn, or is being published.
@@ -78,6 +78,23 @@ pub enum Stage {
     Paused,
     /// A person left it out, or took it back.
     Dropped,
+}
+
+/// How far an upload is. Never goes back within an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Bytes of the payload that were handed over. The remote has them for sure only when the upload is over.
+    pub bytes: u64,
+    /// Bytes of the payload.
+    pub total: u64,
+}
+
+impl Uploaded {
+    /// From 0 to less than 1: all of it is there only when the remote says so, and the stage is another then.
+    pub fn fraction(self) -> f64 {
+        // Both are far below 2^52.
+        (self.bytes as f64 / self.total.max(1) as f64).min(0.999)
+    }
 }
 
 /// What came after a cursor.
@@ -200,9 +217,11 @@ impl ChatInner {
             State::Skipped | State::Cancelled => Stage::Dropped,
             State::Active { phase: Phase::Publish, .. } => Stage::Publishing,
             State::Active { .. } if message.publish != PublishState::Nothing => Stage::Publishing,
-            State::Active { waits: Waits::Transfer, .. } => Stage::Uploading(self.progress.fraction(message.id)),
-            State::Active { .. } => match &message.content {
-                MessageContent::Attachment(row) if row.payload() != Payload::Original => Stage::Uploading(0.0),
+            State::Active { waits, .. } => match &message.content {
+                MessageContent::Attachment(row) if *waits == Waits::Transfer || row.payload() != Payload::Original => {
+                    let bytes = if *waits == Waits::Transfer { self.progress.sent(message.id) } else { 0 };
+                    Stage::Uploading(Uploaded { bytes, total: row.payload_size.unwrap_or(row.size) })
+                }
                 _ => Stage::Preparing,
             },
         }

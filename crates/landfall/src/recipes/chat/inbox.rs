@@ -27,6 +27,9 @@ use crate::{
 const FETCHES_MAX: u32 = 3;
 /// Longest name that is given to a file, in bytes: systems take 255, and a number may come to it.
 const NAME_BYTES_MAX: usize = 200;
+/// A payload may be longer than its message says by so much and once more what it says: some clients count what they sealed
+/// instead of the payload.
+const LENGTH_SLACK: u64 = 1 << 20;
 /// What a file is called whose name cannot be used.
 const UNNAMED: &str = "attachment";
 
@@ -116,7 +119,9 @@ impl Inbox {
         let created = self.env.blocking.run(move || drafts.create()).await;
         let (draft, file) = created.map_err(|source| self.unwritten(source))?;
         let mut staged = Staged { draft, file };
-        let mut opener = AttachmentOpener::new(remote.secrets(), *remote.digest(), PAYLOAD_LEN_MAX);
+        let said =
+            remote.payload_len().map_or(PAYLOAD_LEN_MAX, |said| said.saturating_mul(2).saturating_add(LENGTH_SLACK));
+        let mut opener = AttachmentOpener::new(remote.secrets(), *remote.digest(), said.min(PAYLOAD_LEN_MAX));
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| vault::loss(&Loss::of_answer(error)))?;
             let Ok(data) = frame.into_data() else { continue };

@@ -41,7 +41,7 @@ pub use landfall_store::Lane;
 
 pub use self::{
     compose::{NewFile, Part, Treatment},
-    echo::{Changes, Echo, EchoContent, Events, Snapshot, Stage},
+    echo::{Changes, Echo, EchoContent, Events, Snapshot, Stage, Uploaded},
     grant::{Granter, PutGrant, PutIntent},
     inbox::{Inbox, Received},
     lanes::Lanes,

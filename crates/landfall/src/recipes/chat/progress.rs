@@ -57,12 +57,10 @@ impl Transfers {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// From 0 to less than 1: all of it is there only when the remote says so.
-    pub(crate) fn fraction(&self, item: ItemId) -> f64 {
+    /// Bytes of an item's payload that were handed over in the transfer under way.
+    pub(crate) fn sent(&self, item: ItemId) -> u64 {
         let transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(transfer) = transfers.get(&item.0) else { return 0.0 };
-        // Both are far below 2^52.
-        (transfer.sent as f64 / transfer.total as f64).min(0.999)
+        transfers.get(&item.0).map_or(0, |transfer| transfer.sent)
     }
 
     /// Bytes handed over and bytes in all, of everything under way.

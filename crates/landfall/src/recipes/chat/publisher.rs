@@ -31,6 +31,9 @@ pub enum Published {
         /// What happened, as a sentence.
         reason: String,
     },
+    /// Nothing was tried, or it was turned away at the door: somebody has to log in. No attempt is charged, and none is
+    /// made before [`Chat::try_now`](super::Chat::try_now).
+    LoggedOut,
     /// Nothing was tried: the publisher is not ready yet. No attempt is charged.
     NotReady {
         /// Try again after this long.

@@ -214,9 +214,7 @@ impl Keeper<'_> {
 
     /// Collects what was staged and never sent, and removes files that nothing needs.
     async fn tidy(&mut self) -> Result<(), Error> {
-        self.chat.collect_staged(self.now()).await?;
-        self.chat.inner.spool.sweep().await?;
-        Ok(())
+        self.chat.tidy().await
     }
 
     fn now(&self) -> Timestamp {

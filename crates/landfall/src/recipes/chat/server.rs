@@ -190,7 +190,7 @@ impl LanePublisher {
                 Remedy::Wait { retry_after } => {
                     Published::NotReady { retry_after: retry_after.unwrap_or_else(|| self.outage.pause()) }
                 }
-                Remedy::LogIn => Published::NotReady { retry_after: Duration::from_secs(30) },
+                Remedy::LogIn => Published::LoggedOut,
                 Remedy::Block => Published::Rejected { reason: failure.message },
                 _ => Published::Unknown { reason: failure.message },
             },

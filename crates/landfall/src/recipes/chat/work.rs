@@ -299,15 +299,21 @@ impl Work {
             Ok(Published::Rejected { reason }) => Err(Failure::new(Remedy::Block, Code::Refused, reason).into()),
             Ok(Published::NotReady { retry_after }) => {
                 let until = self.now().after(retry_after.max(Duration::from_millis(10)));
-                self.write(move |tx, lease, now| tx.not_published(lease, until, now)).await?;
-                Err(Halt::LeaseGone)
+                self.not_published(Waits::Until(until)).await
             }
+            Ok(Published::LoggedOut) => self.not_published(Waits::Token).await,
             Ok(Published::Unknown { reason }) => Err(Failure::new(Remedy::Retry, Code::AnswerLost, reason).into()),
             Err(_) => {
                 let why = "the publisher did not answer in time";
                 Err(Failure::new(Remedy::Retry, Code::Stalled, why).into())
             }
         }
+    }
+
+    /// As if nothing had been tried.
+    async fn not_published(&self, waits: Waits) -> Result<(), Halt> {
+        self.write(move |tx, lease, now| tx.not_published(lease, waits, now)).await?;
+        Err(Halt::LeaseGone)
     }
 
     /// Does what a failure's remedy says, and gives the message back.
