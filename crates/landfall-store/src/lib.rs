@@ -24,6 +24,7 @@ mod outlook;
 mod place;
 mod report;
 mod schema;
+mod withdrawal;
 mod worker;
 
 pub use self::{

@@ -5,5 +5,6 @@ mod order;
 mod platform;
 mod progress;
 mod steered;
+mod uploads;
 mod whole;
 mod world;

@@ -207,6 +207,24 @@ async fn where_the_lane_lets_others_pass_they_do_and_the_rejected_one_stays_to_b
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caption_never_passes_its_photo_where_others_do() {
+    let world = World::new().await;
+    let (device, publisher) = scripted(&world, vec![]).await;
+    device.chat.set_policy(&device.lane, PublishOrder::Strict, OnFailure::Pass).await.unwrap();
+    *world.wire.refusals.lock().unwrap() = vec![413];
+    let photo = device.stage(&world.photo("a.jpg")).await;
+    device.send(vec![Part::Staged(photo), text("caption")]).await;
+    device.send(vec![text("later")]).await;
+    device.run().await;
+    assert_eq!(texts(&publisher), ["later"]);
+    assert_eq!(blockers(&device).await, [None, Some(photo), None]);
+    device.chat.retry(photo).await.unwrap();
+    device.run().await;
+    assert_eq!(texts(&publisher), ["later", "a.jpg", "caption"]);
+    assert_eq!(blockers(&device).await, [None; 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_upload_holds_up_what_is_behind_it_and_goes_out_when_it_is_retried() {
     let world = World::new().await;
     let device = world.device(Made::default()).await;
@@ -265,8 +283,46 @@ async fn what_is_taken_back_while_it_is_published_may_be_seen_and_those_behind_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_behind_what_is_taken_back_waits_for_the_publish_that_is_under_way() {
+    for skips in [false, true] {
+        let world = World::new().await;
+        let (device, publisher) = slow(&world, vec![]).await;
+        let ids = device.send(vec![text("one"), text("two")]).await;
+        let run = amid(&device).await;
+        match skips {
+            true => assert_eq!(device.chat.skip(ids[0]).await.unwrap(), [ids[0]]),
+            false => assert_eq!(device.chat.discard(ids[0]).await.unwrap(), [ids[0]]),
+        }
+        assert_eq!(device.echoes().await.len(), 1, "it is not shown any more");
+        device.send(vec![text("three")]).await;
+        tokio::time::sleep(SLOW / 4).await;
+        assert_eq!(texts(&publisher), ["one"], "the others might see it behind those");
+        run.await.unwrap();
+        assert_eq!(texts(&publisher), ["one", "two", "three"]);
+        assert_eq!(device.stages().await, [Stage::Completed, Stage::Completed]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_back_while_it_is_published_is_over_when_its_process_dies() {
+    let world = World::new().await;
+    let (device, publisher) = slow(&world, vec![]).await;
+    let ids = device.send(vec![text("one"), text("two")]).await;
+    let run = amid(&device).await;
+    assert_eq!(device.chat.discard(ids[0]).await.unwrap(), [ids[0]]);
+    run.abort();
+    device.kill();
+    let device = told_by(&world, &publisher).await;
+    assert!(device.chat.discard(ids[0]).await.unwrap().is_empty(), "it is taken back once");
+    device.run().await;
+    assert_eq!(texts(&publisher), ["one", "two"]);
+    assert_eq!(device.stages().await, [Stage::Completed]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_taken_back_while_its_publish_fails_is_not_published_again() {
-    for answer in [unknown(), rejected()] {
+    let not_ready = Published::NotReady { retry_after: Duration::from_secs(1) };
+    for answer in [unknown(), rejected(), not_ready] {
         let world = World::new().await;
         let (device, publisher) = slow(&world, vec![answer]).await;
         let ids = device.send(vec![text("one")]).await;
