@@ -65,6 +65,12 @@ impl Transfers {
         (transfer.sent as f64 / transfer.total as f64).min(0.999)
     }
 
+    /// Bytes handed over of a message's payload.
+    pub(crate) fn sent(&self, item: ItemId) -> u64 {
+        let transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        transfers.get(&item.0).map_or(0, |transfer| transfer.sent)
+    }
+
     /// Bytes handed over and bytes in all, of everything under way.
     pub(crate) fn sum(&self) -> (u64, u64) {
         let transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
