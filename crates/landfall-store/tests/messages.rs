@@ -143,7 +143,7 @@ impl Bench {
 
     async fn ended_at(&self, attempt: &str, outcome: PutOutcome, now: Timestamp) -> Reported {
         let attempt = attempt.to_owned();
-        self.write(move |tx| tx.attempt_ended(&attempt, outcome, &POLICY, 0.5, now)).await
+        self.write(move |tx| tx.attempt_ended(&attempt, outcome, None, &POLICY, 0.5, now)).await
     }
 
     async fn publish(&self, id: ItemId) {

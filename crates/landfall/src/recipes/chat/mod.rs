@@ -8,6 +8,7 @@
 //!
 //! Nothing here holds a lease while bytes move: see `docs/decisions/0006-conversations.md`.
 
+mod answer;
 mod compose;
 mod echo;
 mod found;
