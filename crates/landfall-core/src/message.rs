@@ -28,7 +28,7 @@ pub enum OnFailure {
     /// They wait until a person retries, skips or discards it.
     #[default]
     Wait,
-    /// They pass it.
+    /// They pass it, but for the texts that go with it: those wait for it, and are passed as well.
     Pass,
 }
 

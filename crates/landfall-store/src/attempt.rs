@@ -185,11 +185,13 @@ impl Tx<'_> {
     }
 
     /// Writes how an attempt ended. Whoever says so, however late and however often: only the attempt that owns its
-    /// message's outcome changes the message, and only once.
+    /// message's outcome changes the message, and only once. What the remote said of a failure is for people, who read it
+    /// with the message.
     pub fn attempt_ended(
         &self,
         id: &str,
         outcome: PutOutcome,
+        said: Option<&str>,
         policy: &RetryPolicy,
         fraction: f64,
         now: Timestamp,
@@ -206,6 +208,7 @@ impl Tx<'_> {
             AttemptState::Ready | AttemptState::Out | AttemptState::Unknown => {}
         }
         let item = attempt.item;
+        let with_said = |what: &str| said.map_or_else(|| what.to_owned(), |said| format!("{what}: {said}"));
         let outcome = match outcome {
             PutOutcome::Ask if self.sabotaged(Sabotage::UnknownIsFailure) => {
                 PutOutcome::Later { retry_after: None, is_charged: false }
@@ -221,13 +224,14 @@ impl Tx<'_> {
             }
             PutOutcome::Expired => {
                 self.end_attempt(id, "expired", now)?;
-                self.again_later(item, None, true, "the grant was refused before its time", policy, fraction, now)?;
+                let error = with_said("the grant was refused before its time");
+                self.again_later(item, None, true, &error, policy, fraction, now)?;
             }
             PutOutcome::Later { retry_after, is_charged } => {
                 self.end_attempt(id, "failed", now)?;
                 // Nobody is believed who asks for more: whoever waits longer is taken for a victim of a wrong clock.
                 let after = retry_after.map(|pause| now.after(pause.min(Duration::from_secs(3600))));
-                self.again_later(item, after, is_charged, "the transfer failed", policy, fraction, now)?;
+                self.again_later(item, after, is_charged, &with_said("the transfer failed"), policy, fraction, now)?;
             }
             PutOutcome::Ask => {
                 self.connection
@@ -237,7 +241,7 @@ impl Tx<'_> {
             }
             PutOutcome::Refused(status) => {
                 self.end_attempt(id, "refused", now)?;
-                let message = format!("the destination refuses the upload ({status})");
+                let message = with_said(&format!("the destination refuses the upload ({status})"));
                 self.block_message(item, &BlockReason { code: Code::Refused, message }, now)?;
             }
         }

@@ -173,6 +173,9 @@ impl Tx<'_> {
     /// Gives an item back, to be claimed again by anyone once what it waits for has come.
     pub fn release(&self, lease: &Lease, waits: Waits, now: Timestamp) -> Result<(), StoreError> {
         self.hold(lease, now)?;
+        if self.end_withdrawn(lease.item, now)? {
+            return Ok(());
+        }
         let (word, until, item) = match waits {
             Waits::Nothing => ("nothing", None, None),
             Waits::Until(moment) => ("until", Some(moment.0), None),
@@ -223,6 +226,15 @@ impl Tx<'_> {
             Waits::Nothing | Waits::Until(_) | Waits::Item(_) | Waits::Transfer => return Ok(0),
         };
         Ok(self.connection.prepare_cached(WAKE_WAITING)?.execute((destination.0, word))?)
+    }
+
+    /// Frees the items that wait for `item`, which is blocked, or for a text that goes with it and is held up by it: they
+    /// may pass both.
+    pub(crate) fn wake_behind_blocked(&self, item: ItemId) -> Result<(), StoreError> {
+        self.wake_followers(item)?;
+        let mut statement = self.connection.prepare_cached("SELECT item FROM message WHERE goes_with = ?1")?;
+        let texts = statement.query_map([item.0], |row| row.get(0).map(ItemId))?.collect::<Result<Vec<_>, _>>()?;
+        texts.into_iter().try_for_each(|text| self.wake_followers(text))
     }
 
     /// Frees the items that wait for `item`: it is done, or will not come.

@@ -354,6 +354,9 @@ impl Tx<'_> {
     /// Only a person can help. What follows the item goes on without it.
     pub fn block(&self, lease: &Lease, reason: &BlockReason, now: Timestamp) -> Result<(), StoreError> {
         self.hold(lease, now)?;
+        if self.end_withdrawn(lease.item, now)? {
+            return Ok(());
+        }
         self.connection
             .prepare_cached(
                 "UPDATE item SET state = 'blocked', worker = NULL, generation = generation + 1, code = ?2, message = ?3,
@@ -361,7 +364,7 @@ impl Tx<'_> {
                   WHERE id = ?1",
             )?
             .execute((lease.item.0, reason.code.as_str(), &reason.message))?;
-        self.wake_followers(lease.item)?;
+        self.wake_behind_blocked(lease.item)?;
         self.note(lease.item, "blocked", Some(&reason.message), now)
     }
 
@@ -426,7 +429,8 @@ impl Tx<'_> {
             .prepare_cached(
                 "UPDATE item SET state = 'paused', worker = NULL, generation = generation + 1, waits = 'nothing', not_before = NULL,
                         waits_item = NULL, updated_at = ?2
-                  WHERE id = ?1 AND state = 'active'",
+                  WHERE id = ?1 AND state = 'active'
+                    AND NOT EXISTS (SELECT 1 FROM message WHERE item = ?1 AND released = 1)",
             )?
             .execute((id.0, now.0))?;
         if changed > 0 {

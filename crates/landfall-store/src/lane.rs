@@ -1,5 +1,7 @@
 //! Lanes: conversations, in which messages are published in the order in which they were sent.
 
+use std::collections::BTreeSet;
+
 use landfall_core::{ItemId, OnFailure, PublishOrder, Timestamp};
 use rusqlite::OptionalExtension as _;
 
@@ -46,6 +48,8 @@ pub enum Sent {
     All(Vec<ItemId>),
     /// Nothing of it is: this one is not staged (any more).
     NotStaged(ItemId),
+    /// Nothing of it is: this one is in it more than once.
+    Twice(ItemId),
 }
 
 impl Tx<'_> {
@@ -141,11 +145,15 @@ impl Tx<'_> {
 
     /// Sends a batch: gives its messages their places in the lane, all of them or none.
     pub fn send(&self, lane: &Lane, batch: &[Outgoing], now: Timestamp) -> Result<Sent, StoreError> {
+        let mut staged = BTreeSet::new();
         for outgoing in batch {
-            if let Outgoing::Staged(id) = outgoing
-                && !self.is_staged(*id)?
-            {
+            let Outgoing::Staged(id) = outgoing else { continue };
+            if !self.is_staged(*id)? {
                 return Ok(Sent::NotStaged(*id));
+            }
+            // It has one place: of two numbers one would stay without a message.
+            if !staged.insert(id.0) {
+                return Ok(Sent::Twice(*id));
             }
         }
         let (first, number): (i64, i64) = self
@@ -192,8 +200,11 @@ const BEHIND: &str = "SELECT before.id
          ON before.lane = me.lane AND before.lane IS NOT NULL AND before.finished_at IS NULL AND before.sequence < me.sequence
       WHERE me.id = ?1
         AND (lane.publish_order = 'strict' OR before.batch = me.batch)
-        AND (lane.on_failure = 'wait' OR before.state <> 'blocked'
-             OR before.id = (SELECT goes_with FROM message WHERE item = me.id))
+        AND (lane.on_failure = 'wait'
+             OR before.id = (SELECT goes_with FROM message WHERE item = me.id)
+             OR before.state <> 'blocked'
+                AND NOT EXISTS (SELECT 1 FROM message JOIN item AS photo ON photo.id = message.goes_with
+                                 WHERE message.item = before.id AND photo.state = 'blocked'))
       ORDER BY before.sequence DESC LIMIT 1";
 
 /// A message's place in its lane.

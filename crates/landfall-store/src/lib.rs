@@ -24,6 +24,7 @@ mod outlook;
 mod place;
 mod report;
 mod schema;
+mod withdrawal;
 mod worker;
 
 pub use self::{
@@ -38,7 +39,7 @@ pub use self::{
     lane::{Lane, LaneId, Outgoing, Sent},
     message::{AttachmentRow, Message, MessageContent, NewAttachment, NewText, Sealed},
     object::{Object, ObjectId, Part, PlannedObject, PlannedPart},
-    outlook::{MessageLimits, MessageOutlook},
+    outlook::{MessageBytes, MessageLimits, MessageOutlook},
     place::{Offer, OfferOutcome, Root, RootId},
     report::{Counts, ItemSummary, ObjectSummary},
     worker::WorkerRow,

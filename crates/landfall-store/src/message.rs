@@ -336,7 +336,7 @@ impl Tx<'_> {
             )?
             .execute((item.0, reason.code.as_str(), &reason.message, now.0))?;
         if changed > 0 {
-            self.wake_followers(item)?;
+            self.wake_behind_blocked(item)?;
             self.note(item, "blocked", Some(&reason.message), now)?;
         }
         Ok(())
@@ -362,13 +362,17 @@ impl Tx<'_> {
         self.note(lease.item, "thawed", None, now)
     }
 
-    /// A publish is about to begin: from now on it may have reached somebody.
-    pub fn publishing(&self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
+    /// A publish is about to begin: from now on it may have reached somebody. `false` if it must not: the message was taken
+    /// back since its worker looked.
+    pub fn publishing(&self, lease: &Lease, now: Timestamp) -> Result<bool, StoreError> {
         self.hold(lease, now)?;
+        if self.end_withdrawn(lease.item, now)? {
+            return Ok(false);
+        }
         self.connection
             .prepare_cached("UPDATE message SET publishes = publishes + 1 WHERE item = ?1")?
             .execute([lease.item.0])?;
-        Ok(())
+        Ok(true)
     }
 
     /// The publisher was not ready, so that nothing has reached anybody: again after `waits`, as if nothing had been tried.
@@ -380,9 +384,12 @@ impl Tx<'_> {
         self.release(lease, waits, now)
     }
 
-    /// The message is published: done.
-    pub fn message_published(&self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
+    /// The message is published: done. `false` if it was taken back meanwhile: then it is over, and no more than that.
+    pub fn message_published(&self, lease: &Lease, now: Timestamp) -> Result<bool, StoreError> {
         self.hold(lease, now)?;
+        if self.end_withdrawn(lease.item, now)? {
+            return Ok(false);
+        }
         self.connection
             .prepare_cached(
                 "UPDATE item SET state = 'done', publish = 'published', body = NULL, worker = NULL, generation = generation + 1,
@@ -392,7 +399,8 @@ impl Tx<'_> {
             .execute((lease.item.0, now.0))?;
         self.connection.prepare_cached("UPDATE message SET secrets = NULL WHERE item = ?1")?.execute([lease.item.0])?;
         self.wake_followers(lease.item)?;
-        self.note(lease.item, "done", None, now)
+        self.note(lease.item, "done", None, now)?;
+        Ok(true)
     }
 
     pub(crate) fn retry_message(&self, id: ItemId, now: Timestamp) -> Result<bool, StoreError> {
@@ -427,55 +435,6 @@ impl Tx<'_> {
                   WHERE waits IN ('until', 'token') AND class = 'message' AND destination = ?1",
             )?
             .execute([destination.0])?)
-    }
-
-    /// A person leaves a message out, and the texts that go with it; those behind it go on. Returns what is left out: empty
-    /// if it is finished already.
-    pub fn skip(&self, id: ItemId, now: Timestamp) -> Result<Vec<ItemId>, StoreError> {
-        self.end_with_texts(id, "skipped", now)
-    }
-
-    /// A person takes a message back, sent or not, and the texts that go with it. Returns what is taken back: empty if it
-    /// is finished already.
-    pub fn discard(&self, id: ItemId, now: Timestamp) -> Result<Vec<ItemId>, StoreError> {
-        self.end_with_texts(id, "cancelled", now)
-    }
-
-    fn end_with_texts(&self, id: ItemId, state: &str, now: Timestamp) -> Result<Vec<ItemId>, StoreError> {
-        if !self.end_message(id, state, now)? {
-            return Ok(Vec::new());
-        }
-        let mut ended = vec![id];
-        let mut statement = self.connection.prepare_cached("SELECT item FROM message WHERE goes_with = ?1")?;
-        let texts = statement.query_map([id.0], |row| row.get(0).map(ItemId))?.collect::<Result<Vec<_>, _>>()?;
-        for text in texts {
-            if self.end_message(text, state, now)? {
-                ended.push(text);
-            }
-        }
-        Ok(ended)
-    }
-
-    fn end_message(&self, id: ItemId, state: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let changed = self
-            .connection
-            .prepare_cached(
-                "UPDATE item SET state = ?2, worker = NULL, generation = generation + 1, waits = 'nothing', not_before = NULL,
-                        waits_item = NULL, code = NULL, message = NULL, body = NULL,
-                        publish = CASE publish WHEN 'frozen' THEN 'nothing' ELSE publish END, finished_at = ?3, updated_at = ?3
-                  WHERE id = ?1 AND finished_at IS NULL",
-            )?
-            .execute((id.0, state, now.0))?;
-        if changed == 0 {
-            return Ok(false);
-        }
-        self.end_present_attempt(id, "unwanted", now)?;
-        self.connection
-            .prepare_cached("UPDATE message SET secrets = NULL, released = 1 WHERE item = ?1")?
-            .execute([id.0])?;
-        self.wake_followers(id)?;
-        self.note(id, state, None, now)?;
-        Ok(true)
     }
 
     /// Changes what a text says, unless somebody may have seen it. Returns whether it did.
@@ -538,15 +497,14 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Names in the spool that something still needs: copies of what is not finished or still shown, payloads of what is
-    /// not finished, and whatever a carrier may be reading.
+    /// Names in the spool that something still needs: copies of what is shown, payloads of what is to be told, and whatever a carrier may be reading.
     pub fn spool_files(&self) -> Result<Vec<String>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT original FROM message JOIN item ON item.id = message.item
-              WHERE original IS NOT NULL AND (item.finished_at IS NULL OR released = 0)
+            "SELECT original FROM message
+              WHERE original IS NOT NULL AND released = 0
               UNION
              SELECT sealed FROM message JOIN item ON item.id = message.item
-              WHERE sealed IS NOT NULL AND item.finished_at IS NULL
+              WHERE sealed IS NOT NULL AND item.finished_at IS NULL AND released = 0
               UNION
              SELECT file FROM attempt WHERE state <> 'ended' AND ?1",
         )?;
@@ -564,11 +522,11 @@ pub(crate) const MESSAGE: &str = "SELECT item.id, destination, lane, sequence, b
    FROM item JOIN message AS kind_of ON kind_of.item = item.id";
 
 impl Tx<'_> {
-    /// Messages of a lane that are not finished, or whose showing nobody has let go, in the order of sending; without a
-    /// lane, those that are staged.
+    /// Messages of a lane that nobody has let go or taken back, in the order of sending; without a lane, those that are
+    /// staged.
     pub fn shown(&self, destination: DestinationId, lane: Option<LaneId>) -> Result<Vec<Message>, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!(
-            "{MESSAGE} WHERE destination = ?1 AND lane IS ?2 AND (finished_at IS NULL OR released = 0) ORDER BY sequence, item.id"
+            "{MESSAGE} WHERE destination = ?1 AND lane IS ?2 AND released = 0 ORDER BY sequence, item.id"
         ))?;
         let rows = statement.query_map((destination.0, lane.map(|lane| lane.0)), read_message)?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -590,9 +548,7 @@ impl Tx<'_> {
         ))?;
         let rows = statement.query_map((lane.0, after, may_free), read_message)?;
         let messages: Vec<Message> = rows.collect::<Result<_, _>>()?;
-        let mut shown = self.connection.prepare_cached(
-            "SELECT finished_at IS NULL OR released = 0 FROM item JOIN message ON message.item = item.id WHERE item.id = ?1",
-        )?;
+        let mut shown = self.connection.prepare_cached("SELECT released = 0 FROM message WHERE item = ?1")?;
         messages
             .into_iter()
             .map(|message| {

@@ -38,6 +38,19 @@ pub struct MessageOutlook {
     pub others_work: bool,
 }
 
+/// How much there is to move of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageBytes {
+    /// Which message.
+    pub id: ItemId,
+    /// Of its payload, if that is made; of what was handed over else. None of a text.
+    pub bytes: u64,
+    /// The remote has them.
+    pub is_stored: bool,
+    /// When it was taken in charge.
+    pub created_at: Timestamp,
+}
+
 const HELD: &str = "SELECT count(*) FILTER (WHERE phase <> 'publish'), count(*) FILTER (WHERE phase = 'publish')
        FROM item WHERE worker IS NOT NULL AND class = 'message'";
 const READY: &str = "SELECT id FROM item INDEXED BY item_step
@@ -54,10 +67,9 @@ const READY_ATTEMPT: &str =
 const UNWANTED_ATTEMPTS: &str = "SELECT id FROM attempt WHERE state <> 'ended' AND state = 'unwanted' AND worker = ?1";
 
 const BYTES: &str =
-    "SELECT count(*), coalesce(sum(iif(message.kind = 'attachment', coalesce(payload_size, size), 0)), 0),
-            coalesce(sum(iif(stored_at IS NOT NULL, payload_size, 0)), 0)
+    "SELECT item.id, iif(message.kind = 'attachment', coalesce(payload_size, size), 0), stored_at IS NOT NULL, created_at
        FROM item INDEXED BY item_unfinished JOIN message ON message.item = item.id
-      WHERE destination = ?1 AND finished_at IS NULL AND class = 'message'";
+      WHERE destination = ?1 AND finished_at IS NULL AND class = 'message' AND released = 0";
 
 impl Tx<'_> {
     /// Claims messages that wait for nothing: first those to be published, then those nearest to it.
@@ -132,11 +144,29 @@ impl Tx<'_> {
         Ok((left, transfers, due.map(Timestamp)))
     }
 
-    /// Of a destination's messages that are not finished: how many, the bytes of their attachments, and how many of these
-    /// bytes the remote has.
-    pub fn message_bytes(&self, destination: DestinationId) -> Result<(u64, u64, u64), StoreError> {
+    /// The bytes of a destination's messages that are not finished.
+    pub fn message_bytes(&self, destination: DestinationId) -> Result<Vec<MessageBytes>, StoreError> {
         let mut statement = self.connection.prepare_cached(BYTES)?;
-        Ok(statement.query_row([destination.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+        let rows = statement.query_map([destination.0], |row| {
+            Ok(MessageBytes {
+                id: ItemId(row.get(0)?),
+                bytes: u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
+                is_stored: row.get(2)?,
+                created_at: Timestamp(row.get(3)?),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// When the last of these messages ended, of those that did.
+    pub fn last_end(&self, ids: &[ItemId]) -> Result<Option<Timestamp>, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT max(finished_at) FROM item WHERE id = ?1")?;
+        let mut last = None;
+        for id in ids {
+            let end: Option<i64> = statement.query_row([id.0], |row| row.get(0))?;
+            last = last.max(end.map(Timestamp));
+        }
+        Ok(last)
     }
 
     fn room_for_messages(&self, limits: MessageLimits) -> Result<(usize, usize), StoreError> {

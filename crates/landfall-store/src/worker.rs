@@ -48,6 +48,7 @@ impl Tx<'_> {
             return Ok(0);
         }
         self.release_attempts_of(id)?;
+        self.end_withdrawn_of(id)?;
         let freed = self
             .connection
             .prepare_cached("UPDATE item SET worker = NULL, generation = generation + 1 WHERE worker = ?1")?

@@ -77,7 +77,7 @@ impl Bench {
     async fn sent(&self, batch: Vec<Outgoing>) -> Vec<ItemId> {
         match self.send(batch).await {
             Sent::All(ids) => ids,
-            Sent::NotStaged(id) => panic!("{id} is not staged"),
+            Sent::NotStaged(id) | Sent::Twice(id) => panic!("{id} is not staged"),
         }
     }
 
@@ -143,7 +143,7 @@ impl Bench {
 
     async fn ended_at(&self, attempt: &str, outcome: PutOutcome, now: Timestamp) -> Reported {
         let attempt = attempt.to_owned();
-        self.write(move |tx| tx.attempt_ended(&attempt, outcome, &POLICY, 0.5, now)).await
+        self.write(move |tx| tx.attempt_ended(&attempt, outcome, None, &POLICY, 0.5, now)).await
     }
 
     async fn publish(&self, id: ItemId) {
@@ -253,6 +253,40 @@ async fn a_batch_with_something_that_is_gone_is_not_sent_at_all() {
     assert_eq!(bench.send(batch).await, Sent::NotStaged(gone));
     assert_eq!(bench.message(kept).await.sequence, None);
     assert_eq!(bench.sent(vec![Outgoing::Staged(kept)]).await, [kept]);
+}
+
+#[tokio::test]
+async fn a_batch_that_names_one_attachment_twice_is_not_sent_at_all_and_leaves_no_gap() {
+    let bench = Bench::new().await;
+    let photo = bench.stage("a.jpg", None).await;
+    let batch = vec![Outgoing::Staged(photo), text("a", Some(0)), Outgoing::Staged(photo)];
+    assert_eq!(bench.send(batch).await, Sent::Twice(photo));
+    let ids = bench.sent(vec![Outgoing::Staged(photo), text("a", Some(0))]).await;
+    assert_eq!((bench.message(ids[0]).await.sequence, bench.message(ids[1]).await.sequence), (Some(1), Some(2)));
+}
+
+#[tokio::test]
+async fn what_is_taken_back_while_it_is_published_stays_before_the_others_until_its_publisher_answered() {
+    for answered in [true, false] {
+        let bench = Bench::new().await;
+        let ids = bench.sent(vec![text("a", None), text("b", None)]).await;
+        let lease = bench.lease(ids[0]).await;
+        let held = lease.clone();
+        bench.write(move |tx| tx.freeze(&held, b"a", NOW).and_then(|()| tx.publishing(&held, NOW))).await;
+        let first = ids[0];
+        assert_eq!(bench.write(move |tx| tx.discard(first, NOW)).await, [first]);
+        assert_eq!(bench.write(move |tx| tx.skip(first, NOW)).await, [], "it is taken back once");
+        assert!(!bench.write(move |tx| tx.pause(first, NOW)).await, "nobody stops it any more");
+        assert_eq!(bench.behind(ids[1]).await, Some(first));
+        match answered {
+            true => assert!(!bench.write(move |tx| tx.message_published(&lease, NOW)).await, "it does not count"),
+            false => assert_eq!(bench.write(|tx| tx.release_worker("w")).await, 0),
+        }
+        assert_eq!((bench.state(first).await, bench.behind(ids[1]).await), (State::Cancelled, None));
+        let history = bench.write(move |tx| tx.history(first)).await;
+        let times = history.iter().filter(|event| event.kind == "cancelled").count();
+        assert_eq!(times, 1, "{history:?}");
+    }
 }
 
 #[tokio::test]
@@ -432,7 +466,7 @@ async fn a_publisher_that_is_not_ready_costs_nothing() {
         .write(move |tx| {
             tx.freeze(&lease, b"a", NOW)?;
             tx.publishing(&lease, NOW)?;
-            tx.not_published(&lease, until, NOW)
+            tx.not_published(&lease, Waits::Until(until), NOW)
         })
         .await;
     let message = bench.message(id).await;

@@ -269,6 +269,7 @@ fn one_attachment_that_cannot_be_saved_hides_none_of_what_follows() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it is another process that is timed")]
 fn a_budget_bounds_how_long_an_absent_destination_is_waited_for() {
     let world = acquainted();
     world.run(["send", "--text", "t", "--lane", "family", "--to", POST, "--budget", "0s"]).exits(5);

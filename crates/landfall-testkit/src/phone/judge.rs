@@ -17,6 +17,10 @@ use super::{
     process::Done,
 };
 
+/// How often one message is published within an hour at most: its pauses are half a minute at the longest, budgets that end in
+/// the middle of a publish charge nothing, and people ask for more.
+const PUBLISHES_AN_HOUR_MAX: usize = 1_000;
+
 impl Phone {
     pub(super) async fn judge(&mut self) {
         self.heal();
@@ -29,6 +33,7 @@ impl Phone {
         self.look_at_all().await;
         self.judge_messages();
         self.judge_order().await;
+        self.judge_haste();
         self.judge_puts().await;
         self.judge_files().await;
     }
@@ -216,15 +221,38 @@ impl Phone {
             let is_strict = policies.iter().all(|(order, _)| *order == PublishOrder::Strict);
             let may_pass = policies.iter().any(|(_, on_failure)| *on_failure == OnFailure::Pass);
             for before in self.person.messages[..at].iter().filter(|before| before.lane == this.lane) {
+                // Where a photo is passed, so is the text that goes with it.
+                let was_blocked = |id: ItemId| was_blocked.contains_key(&id);
+                let was_held = was_blocked(before.id) || before.with.is_some_and(was_blocked);
                 let is_over = taken.get(&*before.label).is_some_and(|tick| *tick < one.began)
                     || before.ended.is_some_and(|tick| tick < one.began)
-                    || may_pass && was_blocked.contains_key(&before.id);
+                    || may_pass && was_held;
                 if !is_over && (is_strict || before.batch == this.batch) {
                     complaints.insert(format!("`{}` was published before `{}`", this.label, before.label));
                 }
             }
         }
         complaints.into_iter().for_each(|complaint| self.complain(complaint));
+    }
+
+    /// Whatever does not succeed is tried again after a pause: nothing spins.
+    fn judge_haste(&mut self) {
+        let mut begun: BTreeMap<String, Vec<Instant>> = BTreeMap::new();
+        for one in self.remote.told() {
+            begun.entry(one.label).or_default().push(one.at);
+        }
+        for (label, moments) in begun {
+            let within_an_hour = |first: usize| {
+                moments[first..]
+                    .iter()
+                    .take_while(|moment| **moment - moments[first] < Duration::from_secs(3600))
+                    .count()
+            };
+            let most = (0..moments.len()).map(within_an_hour).max().unwrap_or(0);
+            if most > PUBLISHES_AN_HOUR_MAX {
+                self.complain(format!("`{label}` was published {most} times within an hour"));
+            }
+        }
     }
 
     /// How often events of these kinds happened to each message.
@@ -257,10 +285,10 @@ impl Phone {
         for put in &puts {
             *times.entry(put.digest).or_default() += 1;
         }
+        // Where the clock jumped, leave may have seemed to have ended while a carrier was at it.
+        let may_repeat = self.jumped || self.began.elapsed() >= self.making.settings.reuse;
         for (digest, times) in times {
-            // Where the clock jumped, a transfer that is still under way was taken for one whose grant had ended.
-            let is_young = !self.jumped && self.began.elapsed() < self.making.settings.reuse;
-            if times > 1 && is_young && !self.remote.is_excused(&digest) {
+            if times > 1 && !may_repeat && !self.remote.is_excused(&digest) {
                 self.complain(format!("a payload was put {times} times without a reason"));
             }
         }

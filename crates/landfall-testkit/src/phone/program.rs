@@ -330,7 +330,9 @@ impl Phone {
         match self.random.below(4) {
             0 => {
                 self.jumped = true;
-                self.clock.set_jump_ms([-3_600_000, 3_600_000, 0][index(&self.random, 3)]);
+                let jump_ms = [-3_600_000, 3_600_000, 0][index(&self.random, 3)];
+                self.trouble.note(|| format!("the clock is {jump_ms} ms from the truth"));
+                self.clock.set_jump_ms(jump_ms);
             }
             1 => {
                 self.disk.set_free(self.random.below(20_000));

@@ -75,6 +75,7 @@ pub(crate) struct Put {
 pub(crate) struct Told {
     pub(crate) label: String,
     pub(crate) began: u64,
+    pub(crate) at: Instant,
     /// When it was taken.
     pub(crate) taken: Option<u64>,
 }
@@ -300,7 +301,7 @@ impl Remote {
                     state.complaints.push(format!("`{label}` was published before the moment that was asked for"));
                 }
             }
-            let told = Told { label, began, taken: None };
+            let told = Told { label, began, at: Instant::now(), taken: None };
             state.told.push(told);
             state.told.len() - 1
         };

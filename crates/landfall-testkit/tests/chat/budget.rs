@@ -11,7 +11,7 @@ use landfall::recipes::chat::{ChatRun, Part, Publication, Published, Publisher};
 use landfall_core::PutReport;
 use landfall_store::Reported;
 
-use crate::world::{Made, World};
+use crate::world::{Made, Scripted, World, text};
 
 const COUNT: usize = 50;
 
@@ -74,4 +74,43 @@ async fn half_a_minute_keeps_fifty_outcomes_and_publishes_as_many_as_there_is_ti
     assert_eq!((accepted.len(), keys.len()), (COUNT, COUNT), "each is accepted once");
     assert!(begun.len() <= COUNT + 1, "only what was cut off begins again");
     assert_eq!(world.wire.puts(), 0, "no outcome was lost: nobody put anything again");
+}
+
+/// What a run may take, over its budget, to say that it is over.
+const LEAVES_WITHIN: Duration = Duration::from_millis(150);
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_ends_in_time_while_another_process_is_in_the_middle_of_a_write() {
+    let budget = Duration::from_secs(5);
+    // Before it begins, as it enters, and in the middle of its work.
+    for held_after in [0, 1, 1500, 2500].map(Duration::from_millis) {
+        let world = World::new().await;
+        let publisher = Scripted::slowly(Duration::from_secs(2), vec![]);
+        let device = world.device(Made { publisher: Some(Arc::clone(&publisher) as _), ..Made::default() }).await;
+        device.send(["one", "two", "three"].map(text).to_vec()).await;
+        let writer = world.writer();
+        let chat = device.chat.clone();
+        let began = tokio::time::Instant::now();
+        if held_after.is_zero() {
+            writer.begin();
+        }
+        let run = tokio::spawn(async move {
+            let report = chat.run(ChatRun { budget: Some(budget), ..ChatRun::default() }).await.unwrap();
+            (report, began.elapsed())
+        });
+        if !held_after.is_zero() {
+            tokio::time::sleep(held_after).await;
+            writer.begin();
+        }
+        let (report, took) = run.await.unwrap();
+        assert!(took <= budget + LEAVES_WITHIN, "held after {held_after:?}: {took:?}");
+        assert!(!report.is_drained && report.remaining >= 2, "held after {held_after:?}: {report:?}");
+
+        writer.end();
+        // Those who left without a word are found out.
+        device.run().await;
+        let mut told: Vec<String> = publisher.said().into_iter().map(|(_, says)| says).collect();
+        told.dedup();
+        assert_eq!(told, ["one", "two", "three"], "held after {held_after:?}");
+    }
 }

@@ -5,5 +5,7 @@ mod order;
 mod platform;
 mod progress;
 mod steered;
+mod taken_back;
+mod uploads;
 mod whole;
 mod world;

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use http_body_util::BodyExt as _;
-use landfall::recipes::chat::{ChatRun, EchoContent, Part, Published, Stage};
+use landfall::{
+    Error,
+    recipes::chat::{ChatRun, EchoContent, Part, Published, Stage},
+};
 use landfall_core::{OnFailure, PublishOrder};
 use landfall_crypto::xmtp::{AttachmentOpener, Content, PAYLOAD_LEN_MAX};
 
@@ -149,6 +152,22 @@ async fn what_is_staged_anew_in_a_composer_replaces_what_was_there() {
     device.run().await;
     assert_eq!(world.told().await, ["b.jpg"]);
     assert_eq!(device.spool("/home").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_names_a_photo_twice_is_refused_as_a_whole_and_goes_out_when_it_names_it_once() {
+    let world = World::new().await;
+    let device = world.device(Made::default()).await;
+    let photo = device.stage(&world.photo("a.jpg")).await;
+    let twice = vec![Part::Staged(photo), text("text a"), Part::Staged(photo)];
+    let refused = device.chat.send(&device.lane, twice).await.unwrap_err();
+    assert!(matches!(&refused, Error::Invalid(why) if why.contains("more than once")), "{refused}");
+    assert_eq!((device.echoes().await.len(), device.chat.staged().await.unwrap().echoes.len()), (0, 1));
+    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    let sequences: Vec<_> = device.echoes().await.into_iter().map(|echo| echo.sequence).collect();
+    assert_eq!(sequences, [Some(1), Some(2)], "what was refused took no place");
+    device.run().await;
+    assert_eq!(world.told().await, ["a.jpg", "text a"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
 //! A platform that moves bytes while no process of ours lives.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
 
+use std::time::Duration;
+
 use landfall::recipes::chat::{ChatRun, Part, Stage, Transfer};
 use landfall_core::PutReport;
 use landfall_store::Reported;
@@ -118,4 +120,32 @@ async fn progress_rises_within_an_attempt_and_is_whole_only_when_the_server_has_
     put(&world, &device, &transfer).await;
     device.chat.transfer_finished(&transfer.attempt, &ANSWERED).await.unwrap();
     assert!(matches!(device.stages().await[0], Stage::Publishing));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_remote_answered_is_read_as_the_platform_got_it() {
+    let world = World::new().await;
+    let device = world.device(by_platform()).await;
+    let photo = device.stage(&world.photo("a.jpg")).await;
+    device.send(vec![Part::Staged(photo)]).await;
+    device.run().await;
+    let busy = device.chat.take_transfers(10).await.unwrap().remove(0);
+    let headers = [("Retry-After".to_owned(), "1200".to_owned())];
+    let reported = device.chat.transfer_answered(&busy.attempt, 503, &headers, b"<html>busy</html>").await.unwrap();
+    assert_eq!(reported, Reported::Taken(photo));
+    let began = tokio::time::Instant::now();
+    let transfer = loop {
+        device.run().await;
+        match device.chat.take_transfers(10).await.unwrap().pop() {
+            Some(transfer) => break transfer,
+            None => tokio::time::sleep(Duration::from_secs(10)).await,
+        }
+    };
+    let waited = began.elapsed();
+    assert!((1170..1240).contains(&waited.as_secs()), "it asked for twenty minutes: {waited:?}");
+
+    let body = "<Error><Code>EntityTooLarge</Code><Message>Your upload is too large</Message><Signature>5d41402abc4b2a76b9719d911017c592</Signature></Error>";
+    device.chat.transfer_answered(&transfer.attempt, 400, &[], body.as_bytes()).await.unwrap();
+    let Stage::Failed { message, .. } = device.stages().await.remove(0) else { panic!("it is refused") };
+    assert_eq!(message, "the destination refuses the upload (400): EntityTooLarge: Your upload is too large");
 }

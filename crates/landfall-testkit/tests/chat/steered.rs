@@ -1,8 +1,7 @@
-//! What a person may do at any stage: take back, edit, retry, leave out, stop and begin again.
+//! What a person may do at any stage: edit, retry, leave out, stop and begin again.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
 
 use std::{
-    collections::HashSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -14,34 +13,34 @@ use tokio::task::JoinHandle;
 use crate::world::{Device, Made, Scripted, World, text};
 
 /// What a publish takes where it is to be met under way.
-const SLOW: Duration = Duration::from_secs(10);
+pub(crate) const SLOW: Duration = Duration::from_secs(10);
 
 /// A device whose publisher takes its time and then answers as it is told to.
-async fn slow(world: &World, answers: Vec<Published>) -> (Device, Arc<Scripted>) {
+pub(crate) async fn slow(world: &World, answers: Vec<Published>) -> (Device, Arc<Scripted>) {
     let publisher = Scripted::slowly(SLOW, answers);
     (told_by(world, &publisher).await, publisher)
 }
 
 /// A device whose publisher answers as it is told to.
-async fn scripted(world: &World, answers: Vec<Published>) -> (Device, Arc<Scripted>) {
+pub(crate) async fn scripted(world: &World, answers: Vec<Published>) -> (Device, Arc<Scripted>) {
     let publisher = Scripted::answering(answers);
     (told_by(world, &publisher).await, publisher)
 }
 
-async fn told_by(world: &World, publisher: &Arc<Scripted>) -> Device {
+pub(crate) async fn told_by(world: &World, publisher: &Arc<Scripted>) -> Device {
     world.device(Made { publisher: Some(Arc::clone(publisher) as _), ..Made::default() }).await
 }
 
-fn rejected() -> Published {
+pub(crate) fn rejected() -> Published {
     Published::Rejected { reason: "no".to_owned() }
 }
 
-fn unknown() -> Published {
+pub(crate) fn unknown() -> Published {
     Published::Unknown { reason: "the answer was lost".to_owned() }
 }
 
 /// Runs, and returns when a publish or a transfer that takes long is under way.
-async fn amid(device: &Device) -> JoinHandle<ChatReport> {
+pub(crate) async fn amid(device: &Device) -> JoinHandle<ChatReport> {
     let chat = device.chat.clone();
     let run = tokio::spawn(async move { chat.run(ChatRun::default()).await.unwrap() });
     tokio::time::sleep(SLOW / 2).await;
@@ -53,7 +52,7 @@ async fn run_for(device: &Device, budget: Duration) -> ChatReport {
     device.chat.run(ChatRun { budget: Some(budget), ..ChatRun::default() }).await.unwrap()
 }
 
-fn texts(publisher: &Scripted) -> Vec<String> {
+pub(crate) fn texts(publisher: &Scripted) -> Vec<String> {
     publisher.said().into_iter().map(|(_, text)| text).collect()
 }
 
@@ -207,6 +206,24 @@ async fn where_the_lane_lets_others_pass_they_do_and_the_rejected_one_stays_to_b
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caption_never_passes_its_photo_where_others_do() {
+    let world = World::new().await;
+    let (device, publisher) = scripted(&world, vec![]).await;
+    device.chat.set_policy(&device.lane, PublishOrder::Strict, OnFailure::Pass).await.unwrap();
+    *world.wire.refusals.lock().unwrap() = vec![413];
+    let photo = device.stage(&world.photo("a.jpg")).await;
+    device.send(vec![Part::Staged(photo), text("caption")]).await;
+    device.send(vec![text("later")]).await;
+    device.run().await;
+    assert_eq!(texts(&publisher), ["later"]);
+    assert_eq!(blockers(&device).await, [None, Some(photo), None]);
+    device.chat.retry(photo).await.unwrap();
+    device.run().await;
+    assert_eq!(texts(&publisher), ["later", "a.jpg", "caption"]);
+    assert_eq!(blockers(&device).await, [None; 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_upload_holds_up_what_is_behind_it_and_goes_out_when_it_is_retried() {
     let world = World::new().await;
     let device = world.device(Made::default()).await;
@@ -235,73 +252,21 @@ async fn a_blocked_lane_holds_up_no_other() {
     assert_eq!(texts(&publisher), ["refused", "to friends", "and more"]);
 }
 
-// Taken back.
-
 #[tokio::test(start_paused = true)]
-async fn what_is_taken_back_behind_another_never_goes_out_and_the_rest_keeps_its_order() {
+async fn what_was_taken_behind_a_gateway_that_says_the_server_is_away_may_have_been_seen() {
     let world = World::new().await;
-    let (device, publisher) = slow(&world, vec![]).await;
-    let ids = device.send(["one", "two", "three", "four", "five"].map(text).to_vec()).await;
-    let run = amid(&device).await;
-    for id in [ids[1], ids[3], ids[2]] {
-        assert_eq!(device.chat.discard(id).await.unwrap(), [id]);
-    }
-    assert_eq!(device.echoes().await.len(), 2, "they are not shown any more");
-    run.await.unwrap();
-    assert_eq!(texts(&publisher), ["one", "five"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_taken_back_while_it_is_published_may_be_seen_and_those_behind_it_go_on() {
-    let world = World::new().await;
-    let (device, publisher) = slow(&world, vec![]).await;
+    let device = world.device(Made::default()).await;
+    world.wire.lost_behind_a_gateway.store(1, Ordering::Relaxed);
     let ids = device.send(vec![text("one"), text("two")]).await;
-    let run = amid(&device).await;
-    assert_eq!(device.chat.discard(ids[0]).await.unwrap(), [ids[0]]);
-    let report = run.await.unwrap();
-    assert_eq!((report.published, report.remaining), (1, 0));
-    assert_eq!(texts(&publisher), ["one", "two"], "asked once for each");
-    assert!(device.chat.discard(ids[0]).await.unwrap().is_empty(), "it is taken back once");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_taken_back_while_its_publish_fails_is_not_published_again() {
-    for answer in [unknown(), rejected()] {
-        let world = World::new().await;
-        let (device, publisher) = slow(&world, vec![answer]).await;
-        let ids = device.send(vec![text("one")]).await;
-        let run = amid(&device).await;
-        device.chat.discard(ids[0]).await.unwrap();
-        run.await.unwrap();
-        device.run().await;
-        assert_eq!(texts(&publisher), ["one"]);
-        assert!(device.echoes().await.is_empty());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_waits_after_a_failure_can_be_taken_back() {
-    let world = World::new().await;
-    let (device, publisher) = scripted(&world, vec![unknown(); 50]).await;
-    let ids = device.send(vec![text("one")]).await;
+    let budget = Some(Duration::from_millis(100));
+    device.chat.run(ChatRun { budget, ..ChatRun::default() }).await.unwrap();
+    assert_eq!(world.told().await, ["one"]);
+    assert!(!device.chat.edit(ids[0], "another").await.unwrap(), "somebody has seen it");
     device.run().await;
-    let tried = publisher.said().len();
-    assert_eq!(device.chat.discard(ids[0]).await.unwrap(), ids);
-    tokio::time::sleep(Duration::from_secs(3600)).await;
-    device.run().await;
-    assert_eq!((publisher.said().len(), device.echoes().await.len()), (tried, 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_frozen_and_was_not_published_can_be_taken_back_unseen() {
-    let world = World::new().await;
-    let (device, publisher) =
-        scripted(&world, vec![Published::NotReady { retry_after: Duration::from_secs(600) }]).await;
-    let ids = device.send(vec![text("one"), text("two")]).await;
-    device.run().await;
-    assert_eq!(device.chat.discard(ids[0]).await.unwrap(), [ids[0]]);
-    device.run().await;
-    assert_eq!(texts(&publisher), ["one", "two"], "it was turned away, and never asked again");
+    assert_eq!(
+        (world.told().await, device.stages().await),
+        (vec!["one".to_owned(), "two".to_owned()], vec![Stage::Completed; 2])
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -317,124 +282,6 @@ async fn what_needs_somebody_to_log_in_waits_uncharged_until_somebody_says_so() 
     assert_eq!(device.chat.try_now().await.unwrap(), 1);
     device.run().await;
     assert_eq!(texts(&publisher), ["one", "one", "two"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_has_arrived_can_be_neither_edited_nor_taken_back_nor_left_out_nor_retried() {
-    let world = World::new().await;
-    let device = world.device(Made::default()).await;
-    let ids = device.send(vec![text("one")]).await;
-    device.run().await;
-    assert!(!device.chat.edit(ids[0], "two").await.unwrap());
-    assert!(device.chat.discard(ids[0]).await.unwrap().is_empty());
-    assert!(device.chat.skip(ids[0]).await.unwrap().is_empty());
-    assert!(!device.chat.retry(ids[0]).await.unwrap());
-    device.run().await;
-    assert_eq!((world.told().await, device.stages().await), (vec!["one".to_owned()], vec![Stage::Completed]));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_photo_taken_back_before_its_upload_begins_is_never_put() {
-    let world = World::new().await;
-    let (device, publisher) = slow(&world, vec![]).await;
-    device.send(vec![text("one")]).await;
-    let run = amid(&device).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
-    assert_eq!(device.chat.discard(photo).await.unwrap().len(), 2, "and the text that goes with it");
-    run.await.unwrap();
-    assert_eq!((world.wire.puts(), texts(&publisher)), (0, vec!["one".to_owned()]));
-    assert!(device.spool("/home").is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_photo_taken_back_while_it_uploads_holds_up_nothing_and_its_upload_is_broken_off() {
-    let world = World::new().await;
-    let device = world.device(Made::default()).await;
-    *world.wire.pace.lock().unwrap() = vec![Duration::from_secs(24 * 3600)];
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
-    let run = amid(&device).await;
-    assert!(matches!(device.stages().await[0], Stage::Uploading(_)));
-    assert_eq!(device.chat.discard(photo).await.unwrap().len(), 2);
-    device.send(vec![text("hi")]).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(world.told().await, ["hi"]);
-    let run = tokio::time::timeout(Duration::from_secs(60), run).await;
-    assert!(run.expect("nobody waits for an upload that nobody wants").unwrap().is_drained);
-    assert!(device.spool("/home").is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_photo_taken_back_once_it_is_uploaded_leaves_nothing_here() {
-    let world = World::new().await;
-    let (device, publisher) = slow(&world, vec![]).await;
-    device.send(vec![text("one")]).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a"), text("two")]).await;
-    let run = amid(&device).await;
-    assert!(matches!(device.stages().await[1], Stage::Publishing), "it waits for its turn");
-    assert_eq!(device.chat.discard(photo).await.unwrap().len(), 3);
-    run.await.unwrap();
-    assert_eq!((world.wire.puts(), texts(&publisher)), (1, vec!["one".to_owned()]));
-    assert!(device.spool("/home").is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_photo_taken_back_while_it_is_published_takes_its_text_along() {
-    let world = World::new().await;
-    let (device, publisher) = slow(&world, vec![]).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
-    device.send(vec![text("later")]).await;
-    let run = amid(&device).await;
-    assert_eq!(texts(&publisher), ["a.jpg"]);
-    assert_eq!(device.chat.discard(photo).await.unwrap().len(), 2);
-    run.await.unwrap();
-    assert_eq!(texts(&publisher), ["a.jpg", "later"]);
-    assert!(device.chat.discard(photo).await.unwrap().is_empty());
-    assert!(device.spool("/home").is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_photo_taken_back_at_whatever_moment_leaves_nothing_here_and_holds_up_nothing() {
-    let mut met = HashSet::new();
-    for quarters in 0..160 {
-        let world = World::new().await;
-        let (device, publisher) = slow(&world, vec![]).await;
-        *world.wire.pace.lock().unwrap() = vec![SLOW];
-        let photo = device.stage(&world.photo("a.jpg")).await;
-        device.send(vec![Part::Staged(photo), text("text a")]).await;
-        device.send(vec![text("later")]).await;
-        let chat = device.chat.clone();
-        let run = tokio::spawn(async move { chat.run(ChatRun::default()).await.unwrap() });
-        tokio::time::sleep(Duration::from_millis(250) * quarters).await;
-        met.insert(std::mem::discriminant(&device.stages().await[0]));
-        let gone = device.chat.discard(photo).await.unwrap();
-        run.await.unwrap();
-        let told = texts(&publisher);
-        assert_eq!(told.last().unwrap(), "later", "after {quarters} quarters");
-        match gone.is_empty() {
-            true => assert_eq!(told, ["a.jpg", "text a", "later"], "after {quarters} quarters"),
-            false => assert!(!told.contains(&"text a".to_owned()), "after {quarters} quarters: {told:?}"),
-        }
-        assert_eq!(device.spool("/home").len(), usize::from(gone.is_empty()), "after {quarters} quarters");
-    }
-    assert_eq!(met.len(), 4, "it was preparing, uploading, publishing and completed");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_left_out_while_it_uploads_leaves_the_rest_in_order() {
-    let world = World::new().await;
-    let device = world.device(Made::default()).await;
-    *world.wire.pace.lock().unwrap() = vec![Duration::from_secs(20); 2];
-    let (a, b) = (device.stage(&world.photo("a.jpg")).await, device.stage(&world.photo("b.jpg")).await);
-    device.send(vec![Part::Staged(a), text("text a"), Part::Staged(b), text("text b")]).await;
-    device.send(vec![text("last")]).await;
-    let run = amid(&device).await;
-    assert_eq!(device.chat.skip(a).await.unwrap().len(), 2);
-    run.await.unwrap();
-    assert_eq!(world.told().await, ["b.jpg", "text b", "last"]);
 }
 
 // Edited.

@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use landfall::{
     Carrier, Engine, Env, ItemId, Origin, ServiceCarrier, Settings, Token, Vault,
     recipes::chat::{
-        Arrived, Chat, ChatHost, ChatRun, ChatServer, ChatSettings, Echo, LanePublisher, Moves, NewFile, Part,
+        Arrived, Chat, ChatHost, ChatRun, ChatServer, ChatSettings, Echo, Granter, LanePublisher, Moves, NewFile, Part,
         Publication, Published, Publisher, Stage, Transfer, Treatment,
     },
 };
@@ -27,6 +27,7 @@ use landfall_server::{Server, ServerConfig};
 use landfall_store::Lane;
 use landfall_testkit::{ProcessId, Seed, SeededRandom, SimClock, SimDisk, SimVfs};
 use landfall_transport::{Body, Loss};
+use rusqlite::{Connection, OpenFlags};
 
 /// A server, and a disk with the homes of devices.
 pub(crate) struct World {
@@ -50,17 +51,36 @@ pub(crate) struct Device {
     _vfs: SimVfs,
 }
 
+/// Somebody else who writes to a journal.
+pub(crate) struct Writer {
+    connection: Connection,
+    _vfs: SimVfs,
+}
+
+impl Writer {
+    /// Begins a write, and does not go on.
+    pub(crate) fn begin(&self) {
+        self.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    }
+
+    /// Ends it.
+    pub(crate) fn end(&self) {
+        self.connection.execute_batch("ROLLBACK").unwrap();
+    }
+}
+
 /// How a device's process is made.
 pub(crate) struct Made {
     pub(crate) home: &'static str,
     pub(crate) key: Option<u8>,
     pub(crate) is_platform: bool,
     pub(crate) publisher: Option<Arc<dyn Publisher>>,
+    pub(crate) granter: Option<Arc<dyn Granter>>,
 }
 
 impl Default for Made {
     fn default() -> Self {
-        Self { home: "/home", key: Some(7), is_platform: false, publisher: None }
+        Self { home: "/home", key: Some(7), is_platform: false, publisher: None, granter: None }
     }
 }
 
@@ -94,6 +114,7 @@ impl World {
             pace: Mutex::default(),
             refusals: Mutex::default(),
             is_down: AtomicBool::default(),
+            lost_behind_a_gateway: AtomicUsize::default(),
             piece_takes: Mutex::default(),
         });
         Self { disk, clock, random, _server: server, token, wire }
@@ -113,14 +134,13 @@ impl World {
         };
         let settings = Settings { vfs: Some(vfs.name().to_owned()), ..Settings::new(made.home) };
         let engine = Engine::open(settings, env).await.unwrap();
-        let vault = Vault::new(Arc::clone(&self.wire) as _, Origin::in_process(), self.token.clone());
-        let server = ChatServer::new(vault);
+        let server = self.server();
         let keys = BTreeMap::from([("family".to_owned(), lane_key())]);
         let publisher =
             made.publisher.unwrap_or_else(|| Arc::new(LanePublisher::new(server.clone(), keys)) as Arc<dyn Publisher>);
         let host = ChatHost {
             key: made.key.map(|byte| HostKey::from_bytes([byte; 32])),
-            granter: Arc::new(server.clone()),
+            granter: made.granter.unwrap_or_else(|| Arc::new(server.clone()) as _),
             publisher,
             moves: if made.is_platform {
                 Moves::ByPlatform { session: "app".to_owned() }
@@ -142,6 +162,20 @@ impl World {
         }
     }
 
+    /// The way to the server, as every device has it.
+    pub(crate) fn server(&self) -> ChatServer {
+        ChatServer::new(Vault::new(Arc::clone(&self.wire) as _, Origin::in_process(), self.token.clone()))
+    }
+
+    /// Another process, that can write to the journal of the home.
+    pub(crate) fn writer(&self) -> Writer {
+        let process = self.disk.spawn();
+        let vfs = SimVfs::register(&self.disk, process, self.random.fork("writer"));
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags_and_vfs("/home/journal.db", flags, vfs.name()).unwrap();
+        Writer { connection, _vfs: vfs }
+    }
+
     /// The power fails.
     pub(crate) fn power_cut(&self, seed: u64) {
         self.disk.power_cut(&Seed(seed).random());
@@ -157,8 +191,7 @@ impl World {
 
     /// Everything in the lane, by whoever has its key.
     pub(crate) async fn lane(&self) -> Vec<Arrived> {
-        let vault = Vault::new(Arc::clone(&self.wire) as _, Origin::in_process(), self.token.clone());
-        ChatServer::new(vault).read_lane(&lane_key(), 0).await.unwrap()
+        self.server().read_lane(&lane_key(), 0).await.unwrap()
     }
 
     /// What the lane says, in short: texts as they are, photos by their names.
@@ -244,6 +277,8 @@ pub(crate) struct Wire {
     pub(crate) pace: Mutex<Vec<Duration>>,
     /// The statuses that puts are answered with instead of being carried, in the order in which they come.
     pub(crate) refusals: Mutex<Vec<u16>>,
+    /// How many messages the server takes while a gateway before it answers that it is away.
+    pub(crate) lost_behind_a_gateway: AtomicUsize,
     /// There is no network.
     pub(crate) is_down: AtomicBool,
     /// How long each piece of a put takes.
@@ -291,6 +326,14 @@ impl Carrier for Wire {
                     let page = landfall_transport::whole(b"<html>no</html>".to_vec());
                     return Ok(Response::builder().status(status).body(page).unwrap());
                 }
+            }
+            let is_left = |left: usize| left.checked_sub(1);
+            if request.method() == Method::POST
+                && self.lost_behind_a_gateway.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left).is_ok()
+            {
+                self.service.carry(request).await?;
+                let page = landfall_transport::whole(b"<html>Bad Gateway</html>".to_vec());
+                return Ok(Response::builder().status(502).body(page).unwrap());
             }
             let piece_takes = *self.piece_takes.lock().unwrap();
             let is_slow = request.method() == Method::PUT && !piece_takes.is_zero();

@@ -4,7 +4,7 @@ use http::{Method, header::CONTENT_LENGTH};
 use landfall_core::{Code, Failure, Remedy};
 use landfall_protocol::{LanePage, MessageReceipt, PresignedUpload};
 
-use crate::vault::{Answer, Origin, refusal};
+use crate::vault::{Answer, Origin, is_own_word, refusal};
 
 /// Longest time that a grant is believed to last, in milliseconds: a week, as S3's longest.
 const GRANT_TTL_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -49,9 +49,15 @@ pub fn is_there(answer: &Answer, bytes: u64) -> Result<Option<bool>, Failure> {
 /// Reads the answer to [`super::request::append`]: the message is in the lane.
 ///
 /// # Errors
-/// What to do.
+/// What to do. Never [`Remedy::Wait`] where the message may be in the lane all the same: a gateway says that the server is
+/// away also when it went away after it had taken the message.
 pub fn appended(answer: &Answer) -> Result<MessageReceipt, Failure> {
-    answer.read()
+    answer.read().map_err(|failure| match failure.remedy {
+        Remedy::Wait { .. } if answer.status != 429 && !is_own_word(&answer.body) => {
+            Failure { remedy: Remedy::Ask, code: Code::AnswerLost, ..failure }
+        }
+        _ => failure,
+    })
 }
 
 /// Reads the answer to [`super::request::messages`]: messages in order, all of them after the number asked for.

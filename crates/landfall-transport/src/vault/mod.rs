@@ -23,7 +23,7 @@ pub use self::{
     client::{CallError, Vault},
     origin::{BadOrigin, Origin},
     plan::Plan,
-    refusal::{loss, refusal},
+    refusal::{is_own_word, loss, refusal},
     request::{Request, RequestBody, Target},
     token::{BadToken, Token},
 };

@@ -34,6 +34,11 @@ pub fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Failure {
     Failure::new(remedy, code, said.sentence(status))
 }
 
+/// Whether it is the server itself that refused, and not something on the way to it.
+pub fn is_own_word(body: &[u8]) -> bool {
+    body.len() <= JSON_BYTES_MAX && problem(body).is_some()
+}
+
 /// Classifies the absence of an answer.
 ///
 /// A body that failed is its owner's: if its error is a [`Failure`], that is the answer.

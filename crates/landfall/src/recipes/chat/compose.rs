@@ -108,8 +108,9 @@ impl Chat {
     /// [`Chat::echoes`], whether or not a byte has moved.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a part is not staged (any more): it was sent, given up, or collected. As [`Chat::stage`] for
-    /// files that are new. Nothing is sent then, and none of the new files is in charge.
+    /// [`Error::Invalid`] if a part is not staged (any more): it was sent, given up, or collected; or if it is in the batch
+    /// more than once. As [`Chat::stage`] for files that are new. Nothing is sent then, and none of the new files is in
+    /// charge.
     pub async fn send(&self, lane: &Lane, batch: Vec<Part>) -> Result<Vec<ItemId>, Error> {
         if batch.is_empty() {
             return Err(Error::Invalid("there is nothing to send".to_owned()));
@@ -159,11 +160,18 @@ impl Chat {
             Sent::NotStaged(id) => {
                 Err(Error::Invalid(format!("{id} is not staged: it was sent, given up, or collected; choose it again")))
             }
+            Sent::Twice(id) => Err(Error::Invalid(format!(
+                "{id} is in this batch more than once; nothing is sent: name it once, or stage the file again"
+            ))),
         }
     }
 
     /// Takes a message back, staged or sent, and the texts that go with it. Returns what is taken back: empty if it is
-    /// finished. A message that may have been published already may be seen all the same.
+    /// finished.
+    ///
+    /// A message of which a publish was begun may have been seen, or may be in a moment. Those behind it wait until its
+    /// publisher has answered, or whoever worked on it is gone, so that it is not seen behind them. That cannot be said of
+    /// a publish whose outcome stays unknown: the others may see it late.
     pub async fn discard(&self, id: ItemId) -> Result<Vec<ItemId>, Error> {
         let now = self.inner.engine.now();
         let gone = self.inner.engine.journal.write(move |tx| tx.discard(id, now)).await?;
@@ -172,7 +180,8 @@ impl Chat {
         Ok(gone)
     }
 
-    /// Leaves a message out, and the texts that go with it, so that those behind it go on. Returns what is left out.
+    /// Leaves a message out, and the texts that go with it, so that those behind it go on. Returns what is left out. What
+    /// is published just now may be seen all the same, as with [`Chat::discard`].
     pub async fn skip(&self, id: ItemId) -> Result<Vec<ItemId>, Error> {
         let now = self.inner.engine.now();
         let gone = self.inner.engine.journal.write(move |tx| tx.skip(id, now)).await?;

@@ -230,11 +230,16 @@ impl ChatInner {
 
 /// The nearest blocked message of the lane that holds a message up.
 fn blocker(message: &Message, blocked: &[Message], (order, on_failure): (PublishOrder, OnFailure)) -> Option<ItemId> {
-    if on_failure == OnFailure::Pass || message.state.is_final() {
+    if message.state.is_final() {
         return None;
     }
-    let holds_up = |other: &&Message| {
-        other.sequence < message.sequence && (order == PublishOrder::Strict || other.batch == message.batch)
+    let photo = match message.content {
+        MessageContent::Text { goes_with, .. } => goes_with,
+        MessageContent::Attachment(_) => None,
     };
+    // A text passes anything but what it goes with.
+    let may_pass = |other: &Message| on_failure == OnFailure::Pass && photo != Some(other.id);
+    let is_in_turn = |other: &Message| order == PublishOrder::Strict || other.batch == message.batch;
+    let holds_up = |other: &&Message| other.sequence < message.sequence && is_in_turn(other) && !may_pass(other);
     blocked.iter().rev().find(holds_up).map(|other| other.id)
 }

@@ -8,6 +8,7 @@
 //!
 //! Nothing here holds a lease while bytes move: see `docs/decisions/0006-conversations.md`.
 
+mod answer;
 mod compose;
 mod echo;
 mod found;
@@ -16,6 +17,7 @@ mod inbox;
 mod lanes;
 mod mover;
 mod outage;
+mod overall;
 mod payload;
 mod progress;
 mod publisher;
@@ -45,12 +47,13 @@ pub use self::{
     grant::{Granter, PutGrant, PutIntent},
     inbox::{Inbox, Received},
     lanes::Lanes,
+    overall::Overall,
     publisher::{Publication, Published, Publisher},
     run::{ChatReport, ChatRun},
     server::{Arrived, ChatServer, LanePublisher},
     transfer::Transfer,
 };
-use self::{outage::Outage, progress::Transfers, rest::AtRest, spool::Spool};
+use self::{outage::Outage, overall::Burst, progress::Transfers, rest::AtRest, spool::Spool};
 use crate::{Engine, Error, engine::Inner};
 
 /// How conversations are kept. Plain data.
@@ -115,17 +118,6 @@ pub struct ChatHost {
     pub moves: Moves,
 }
 
-/// How far everything is that is not finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overall {
-    /// Messages that are not finished, staged ones among them.
-    pub messages: u64,
-    /// Bytes of their attachments: of the payloads as far as those are made, of what was handed over else.
-    pub bytes: u64,
-    /// Bytes of these that the remote has, or that were handed over in a transfer that is under way.
-    pub bytes_sent: u64,
-}
-
 /// The conversations of a home with one destination. Clones are the same.
 #[derive(Clone)]
 pub struct Chat {
@@ -142,6 +134,7 @@ pub(crate) struct ChatInner {
     pub(crate) moves: Moves,
     pub(crate) spool: Spool,
     pub(crate) progress: Transfers,
+    pub(crate) burst: Burst,
     pub(crate) outage: Outage,
 }
 
@@ -164,22 +157,28 @@ impl Chat {
             moves,
             spool,
             progress: Transfers::default(),
+            burst: Burst::default(),
             outage: Outage::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Bytes handed over, and bytes in all, of the transfers under way.
+    /// Bytes handed over, and bytes in all, of the transfers under way. It goes back when one of them ends: a bar over
+    /// everything shows [`Chat::overall`].
     pub fn progress(&self) -> (u64, u64) {
         self.inner.progress.sum()
     }
 
-    /// How far everything is that is sent or staged and not finished: what a lock screen shows.
+    /// How far everything is that is sent or staged and not finished, together with what ended since the last moment at
+    /// which nothing was: what a lock screen shows. What ended before this process first asked is not known to it.
+    ///
+    /// # Errors
+    /// The journal's.
     pub async fn overall(&self) -> Result<Overall, Error> {
-        let destination = self.inner.destination;
-        let (messages, bytes, stored) = self.inner.engine.journal.read(move |tx| tx.message_bytes(destination)).await?;
-        let (under_way, _) = self.progress();
-        Ok(Overall { messages, bytes, bytes_sent: (stored + under_way).min(bytes) })
+        let (destination, known) = (self.inner.destination, self.inner.burst.unfinished());
+        let read = move |tx: &landfall_store::Tx<'_>| Ok((tx.message_bytes(destination)?, tx.last_end(&known)?));
+        let (unfinished, last_end) = self.inner.engine.journal.read(read).await?;
+        Ok(self.inner.burst.look(&unfinished, last_end, &self.inner.progress))
     }
 
     /// Changes whenever a transfer gets further.

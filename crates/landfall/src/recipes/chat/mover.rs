@@ -14,13 +14,11 @@ use landfall_core::PutReport;
 use landfall_env::File;
 use landfall_transport::{Body, BodyError, Carrier, Loss};
 
-use super::{Chat, transfer::Transfer};
+use super::{Chat, answer, transfer::Transfer};
 use crate::Error;
 
 /// Bytes read and handed over at once.
 const PIECE: usize = 64 << 10;
-/// Of an error's body, no more is read.
-const ERROR_BYTES_MAX: usize = 16 << 10;
 
 /// Carries a transfer, and reports how it ended. Dropped in the middle, it reports nothing: whoever notices that this
 /// process is gone asks.
@@ -30,45 +28,36 @@ pub(crate) fn carry(
     transfer: Transfer,
 ) -> BoxFuture<'static, Result<(), Error>> {
     Box::pin(async move {
-        let report = match request(chat.clone(), transfer.clone()).await {
+        let (report, said) = match request(chat.clone(), transfer.clone()).await {
             Ok(request) => put(carrier, request).await,
             // The file could not even be opened: nothing was sent.
-            Err(_) => PutReport::NotSent,
+            Err(_) => (PutReport::NotSent, None),
         };
-        chat.report(transfer.attempt, report).await.map(drop)
+        chat.report(transfer.attempt, report, said).await.map(drop)
     })
 }
 
-async fn put(carrier: Arc<dyn Carrier>, request: Request<Body>) -> PutReport {
-    let answer = match carrier.carry(request).await {
-        Ok(answer) => answer,
-        Err(Loss::NotSent(_) | Loss::BodyFailed(_)) => return PutReport::NotSent,
-        Err(Loss::NoAnswer(_) | Loss::Stalled) => return PutReport::Unknown,
+async fn put(carrier: Arc<dyn Carrier>, request: Request<Body>) -> (PutReport, Option<String>) {
+    let answered = match carrier.carry(request).await {
+        Ok(answered) => answered,
+        Err(Loss::NotSent(_) | Loss::BodyFailed(_)) => return (PutReport::NotSent, None),
+        Err(Loss::NoAnswer(_) | Loss::Stalled) => return (PutReport::Unknown, None),
     };
-    let (head, body) = answer.into_parts();
-    let status = head.status.as_u16();
-    let retry_after = landfall_transport::retry_after(&head.headers);
-    let says_expired = !head.status.is_success() && says_expired(body).await;
-    PutReport::Answered { status, retry_after, says_expired }
+    let (head, body) = answered.into_parts();
+    let body = if head.status.is_success() { Vec::new() } else { beginning(body).await };
+    answer::read(head.status.as_u16(), &head.headers, &body)
 }
 
-/// Whether an error has one of S3's words for a grant that is no longer good.
-async fn says_expired(mut body: Body) -> bool {
+/// The beginning of an error's body.
+async fn beginning(mut body: Body) -> Vec<u8> {
     let mut said = Vec::new();
-    while said.len() < ERROR_BYTES_MAX {
+    while said.len() < answer::ERROR_BYTES_MAX {
         match body.frame().await {
             Some(Ok(frame)) => said.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..])),
             Some(Err(_)) | None => break,
         }
     }
-    has_word_of_expiry(&said)
-}
-
-fn has_word_of_expiry(body: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(body);
-    ["ExpiredToken", "RequestExpired", "SignatureDoesNotMatch", "AccessDenied"]
-        .iter()
-        .any(|word| text.contains(&format!("<Code>{word}</Code>")))
+    said
 }
 
 async fn request(chat: Chat, transfer: Transfer) -> Result<Request<Body>, Error> {

@@ -57,7 +57,7 @@ impl Transfers {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// Bytes of an item's payload that were handed over in the transfer under way.
+    /// Bytes of a message's payload that were handed over in the transfer under way.
     pub(crate) fn sent(&self, item: ItemId) -> u64 {
         let transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
         transfers.get(&item.0).map_or(0, |transfer| transfer.sent)

@@ -8,11 +8,11 @@
 use std::path::PathBuf;
 
 use landfall_core::{ItemId, PutReport, Timestamp, put_outcome};
-use landfall_store::{Attempt, AttemptState, CarrierName, Reported};
+use landfall_store::{Attempt, AttemptState, CarrierName, Reported, Tx};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Chat, ChatInner, Moves, grant::PutGrant, spool::Spool};
+use super::{Chat, ChatInner, Moves, answer, grant::PutGrant, spool::Spool};
 use crate::Error;
 
 /// A request to be carried out by the platform.
@@ -94,7 +94,7 @@ impl Chat {
             match inner.transfer(&attempt) {
                 Some(transfer) => transfers.push(transfer),
                 // Its request was in the memory of a process that is gone: whether it was sent is to be asked.
-                None => drop(self.clone().report(attempt.id, PutReport::Unknown).await?),
+                None => drop(self.clone().report(attempt.id, PutReport::Unknown, None).await?),
             }
         }
         Ok(transfers)
@@ -123,17 +123,39 @@ impl Chat {
     /// How a transfer ended. When this returns, the outcome is durable: the platform may forget the transfer. Told twice,
     /// late, by whatever process, or of a transfer that nobody knows: only the one that a message waits for counts, once.
     pub async fn transfer_finished(&self, attempt: &str, report: &PutReport) -> Result<Reported, Error> {
-        self.clone().report(attempt.to_owned(), report.clone()).await
+        self.clone().report(attempt.to_owned(), report.clone(), None).await
     }
 
-    pub(crate) async fn report(self, attempt: String, report: PutReport) -> Result<Reported, Error> {
+    /// A transfer ended with an answer: [`Chat::transfer_finished`] for a platform that hands over what it got. Of the
+    /// headers `Retry-After` counts; of an error's body the first few kilobytes are enough. What it says is noted with the
+    /// message, without anything that may be a secret.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub async fn transfer_answered(
+        &self,
+        attempt: &str,
+        status: u16,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Result<Reported, Error> {
+        let (report, said) = answer::read(status, &answer::header_map(headers), body);
+        self.clone().report(attempt.to_owned(), report, said).await
+    }
+
+    pub(crate) async fn report(
+        self,
+        attempt: String,
+        report: PutReport,
+        said: Option<String>,
+    ) -> Result<Reported, Error> {
         let inner = &self.inner;
         let (id, outcome) = (attempt.clone(), put_outcome(&report));
         let (policy, fraction, now) =
             (inner.engine.settings.retry, inner.engine.env.random.fraction(), inner.engine.now());
         inner.engine.env.steps.reached("chat.transfer.answered");
-        let reported =
-            inner.engine.journal.write(move |tx| tx.attempt_ended(&id, outcome, &policy, fraction, now)).await?;
+        let ended = move |tx: &Tx<'_>| tx.attempt_ended(&id, outcome, said.as_deref(), &policy, fraction, now);
+        let reported = inner.engine.journal.write(ended).await?;
         inner.engine.env.steps.reached("chat.transfer.committed");
         inner.progress.ended(&attempt);
         inner.at_rest.forget_request(&attempt);

@@ -274,7 +274,10 @@ impl Work {
             return Err(Failure::new(Remedy::Block, Code::AnswerLost, why).into());
         };
         if !self.sabotaged(Sabotage::SkipPublishIntent) {
-            self.write(|tx, lease, now| tx.publishing(lease, now)).await?;
+            let may_begin = self.write(|tx, lease, now| tx.publishing(lease, now)).await?;
+            if !may_begin {
+                return Err(Halt::LeaseGone);
+            }
         }
         self.reached("chat.publishing");
         let idempotency_key = match self.sabotaged(Sabotage::FreshKeyPerPublish) {
@@ -290,8 +293,9 @@ impl Work {
         self.reached("chat.published");
         match told {
             Ok(Published::Accepted) => {
-                self.write(|tx, lease, now| tx.message_published(lease, now)).await?;
-                self.published.fetch_add(1, Ordering::Relaxed);
+                if self.write(|tx, lease, now| tx.message_published(lease, now)).await? {
+                    self.published.fetch_add(1, Ordering::Relaxed);
+                }
                 self.reached("chat.published.committed");
                 inner.at_rest.forget(self.lease.item);
                 Err(Halt::LeaseGone)
