@@ -95,6 +95,15 @@ impl Conversations {
     }
 
     async fn with(host: HostKey, engine: Engine, place: Place) -> Result<Self, Failed> {
+        if let Place::Server(origin) = &place
+            && origin.to_string().starts_with("http://")
+            && !is_loopback(origin)
+        {
+            // Said before anything is taken in charge for it, and before a token goes there in the open.
+            let what = format!("cannot use {origin} for conversations");
+            return Err(Failed::usage(what, "the way there is not encrypted")
+                .hint("put TLS before the server, and name it by `https://`"));
+        }
         let lanes = Lanes::open(&engine, &location(&place), host.clone()).await;
         let lanes = lanes.during("cannot open the conversations")?;
         Ok(Self { engine, lanes, place, host })
@@ -110,6 +119,7 @@ impl Conversations {
             granter: Arc::new(Unreached),
             publisher: Arc::new(Unreached),
             moves: Moves::ByPlatform { session: String::new() },
+            decoder: None,
         };
         let opened = Chat::open(&self.engine, &location(&self.place), ChatSettings::default(), host).await;
         opened.during("cannot open the conversations")
@@ -121,7 +131,8 @@ impl Conversations {
     /// Why it cannot be reached; `another-vault`.
     pub(crate) async fn connect(&self, command: &Command) -> Result<Connected, Failed> {
         let known = self.known().await?;
-        let (vault, folder, name) = destination::connect(command, &self.engine, &known, &self.place).await?;
+        let reached = destination::connect(command, &self.engine, &known, &self.place).await;
+        let (vault, folder, name) = reached.map_err(|failed| self.unset_token(failed))?;
         if !self.lanes.reached(&name).await.during("cannot write to the journal")? {
             let what = format!("cannot use the vault at {}", self.place);
             return Err(Failed::new("another-vault", what, "it is not the one that the lanes of this home are in")
@@ -137,10 +148,23 @@ impl Conversations {
             granter: Arc::new(server.clone()),
             publisher: Arc::new(LanePublisher::of_home(server.clone(), self.lanes.clone())),
             moves: Moves::InProcess(carrier),
+            decoder: None,
         };
         let settings = ChatSettings { allows_loopback: is_loopback(vault.origin()), ..ChatSettings::default() };
         let opened = Chat::open(&self.engine, &location(&self.place), settings, host).await;
-        Ok(Connected { chat: opened.during("cannot open the conversations")?, server, _folder: folder })
+        let chat = opened.during("cannot open the conversations")?;
+        // Whoever runs this looks now: nobody is to wait for a moment that was set while the destination was away.
+        chat.try_now().await.during("cannot write to the journal")?;
+        Ok(Connected { chat, server, _folder: folder })
+    }
+
+    /// In a folder nobody gave out a token of a server.
+    fn unset_token(&self, failed: Failed) -> Failed {
+        let is_set = destination::token_of_environment().is_ok_and(|token| token.is_some());
+        if failed.code == "unauthorized" && self.place.folder().is_some() && is_set {
+            return failed.hint("LANDFALL_TOKEN is set, and this vault does not know that token: unset it");
+        }
+        failed
     }
 
     /// What is known of the destination: what the backups of this home know of the vault serves here as well.
@@ -163,7 +187,7 @@ impl Conversations {
     /// `no-such-lane` if it is not, or has no key.
     pub(crate) async fn lane(&self, name: &str) -> Result<Lane, Failed> {
         let found = self.lanes.find(name).await.during("cannot read the journal")?;
-        found.filter(|lane| lane.key.is_some()).ok_or_else(|| no_lane(name))
+        found.filter(|lane| lane.key.is_some()).ok_or_else(|| no_lane(name, &self.place))
     }
 }
 
@@ -174,9 +198,11 @@ async fn refuse_lost_key(file: &HostKeyFile, engine: &Engine) -> Result<(), Fail
 }
 
 /// What is said where a lane is to be there and is not.
-pub(crate) fn no_lane(name: &str) -> Failed {
-    Failed::new("not-found", format!("cannot open the lane `{name}`"), "this home has no key of it").hint(format!(
-        "`landfall lane join {name} --key-file FILE` takes the key of others; `landfall lane key {name}` begins a new one"
+pub(crate) fn no_lane(name: &str, place: &Place) -> Failed {
+    let why = format!("this home has no key of it at {place}");
+    Failed::new("not-found", format!("cannot open the lane `{name}`"), why).hint(format!(
+        "`landfall lane join '{name}' --key-file FILE --to '{place}'` takes the key of others; `landfall lane ls` lists those \
+         that are here"
     ))
 }
 

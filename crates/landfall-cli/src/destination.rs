@@ -48,6 +48,9 @@ impl Place {
             });
         }
         let folder = real_path(path).map_err(|error| cannot(error.to_string()))?;
+        if folder.is_file() {
+            return Err(cannot("it is a file".to_owned()).hint("give a folder, or an address like `https://host:8642`"));
+        }
         if folder == real_path(default_vault).unwrap_or_else(|_| default_vault.to_owned()) {
             return Ok(Self::Default(default_vault.to_owned()));
         }

@@ -176,12 +176,12 @@ impl Code {
     /// What a person can do about it, as an instruction without a full stop.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Offline => "check the network and the destination's address; the queue goes on by itself",
+            Self::Offline => "check the network and the destination's address; what is queued is safe",
             Self::Throttled => "nothing; it goes on when the destination allows",
-            Self::VaultFull => "free space on the vault's disk; the queue goes on by itself",
+            Self::VaultFull => "free space on the vault's disk; what is queued is safe",
             Self::HomeFull => "free space on the disk of the home, then run the command again",
-            Self::VaultHeld => "continue the process that is named, or end it; the queue goes on by itself",
-            Self::ServerError => "look into the server's log; the queue goes on by itself",
+            Self::VaultHeld => "continue the process that is named, or end it; what is queued is safe",
+            Self::ServerError => "look into the server's log; what is queued is safe",
             Self::AnswerLost | Self::Stalled => "nothing; the destination is asked what it has",
             Self::GrantExpired | Self::NoSuchUpload => "nothing; a new one is obtained",
             Self::DamagedInTransit => "check the network path if it happens again",

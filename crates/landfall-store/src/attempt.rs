@@ -335,15 +335,17 @@ impl Tx<'_> {
         Ok(expired + self.doubt_expired(destination, now)?)
     }
 
-    /// Attempts that a session was given, of which nobody has said that they began, and whose grants have ended: whoever was
-    /// to begin with them may be dead. They are asked about.
+    /// Attempts that a session was given, and whose grants have ended: if nobody has said that they began, whoever was to
+    /// begin with them may be dead; if they began long ago, it may be that nobody opens that session again. They are asked
+    /// about.
     fn doubt_expired(&self, destination: DestinationId, now: Timestamp) -> Result<usize, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM attempt
-              WHERE state = 'out' AND session IS NOT NULL AND platform IS NULL AND deadline <= ?2
+              WHERE state = 'out' AND session IS NOT NULL AND deadline <= iif(platform IS NULL, ?2, ?2 - ?3)
                 AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1"
         ))?;
-        let given = statement.query_map((destination.0, now.0), read_attempt)?.collect::<Result<Vec<_>, _>>()?;
+        let given =
+            statement.query_map((destination.0, now.0, BEGUN_LATE_MS), read_attempt)?.collect::<Result<Vec<_>, _>>()?;
         for attempt in &given {
             self.connection
                 .prepare_cached("UPDATE attempt SET state = 'unknown' WHERE id = ?1")?
@@ -415,6 +417,9 @@ impl Tx<'_> {
         Ok(statement.query_row([bound], read_attempt).optional()?)
     }
 }
+
+/// A transfer that began in time may go on for so long after its grant has ended, in milliseconds.
+const BEGUN_LATE_MS: i64 = 3_600_000;
 
 const COLUMNS: &str = "id, item, file, size, digest, request, asset_url, deadline, state, worker, platform, created_at";
 

@@ -100,7 +100,7 @@ pub struct ObjectSummary {
 const SUMMARY: &str =
     "SELECT i.id, i.key, i.recipe, coalesce(i.album, ''), d.location, coalesce(r.path, X''),
         coalesce(i.path, cast((SELECT m.name FROM message m WHERE m.item = i.id) AS BLOB), X''), i.state, i.phase, i.waits, i.waits_item,
-        i.size, i.attempts, i.not_before, i.code, i.message, i.last_error, i.record, i.created_at, i.updated_at,
+        coalesce((SELECT m.payload_size FROM message m WHERE m.item = i.id), i.size), i.attempts, i.not_before, i.code, i.message, i.last_error, i.record, i.created_at, i.updated_at,
         (SELECT coalesce(sum(min(o.part_size, o.size - (p.number - 1) * o.part_size)), 0)
            FROM object o JOIN part p ON p.object = o.id
           WHERE o.item = i.id AND o.role = 'file' AND o.state NOT IN ('abandoning', 'abandoned') AND p.state = 'stored')

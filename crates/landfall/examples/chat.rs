@@ -75,6 +75,7 @@ impl Person {
             granter: Arc::new(server.clone()),
             publisher: Arc::new(LanePublisher::of_home(server.clone(), lanes.clone())),
             moves: Moves::InProcess(wire),
+            decoder: None,
         };
         let chat = Chat::open(&engine, "chat:default", ChatSettings::default(), host).await?;
         let lane = chat.lane("family").await?;

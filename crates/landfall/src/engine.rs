@@ -202,35 +202,43 @@ impl Engine {
 
     /// Has blocked items tried again: those named, or all. Returns how many were blocked.
     pub async fn retry(&self, ids: Option<Vec<ItemId>>) -> Result<usize, Error> {
-        self.each(ids, "blocked", |tx, id, now| tx.retry(id, now)).await
+        self.each(ids, "blocked", |tx, id, now| tx.retry(id, now).map(usize::from)).await
     }
 
-    /// Takes items back: those named. Returns how many could be.
+    /// Takes items back: those named, and the texts that go with messages among them. Returns how many could be.
     pub async fn cancel(&self, ids: Vec<ItemId>) -> Result<usize, Error> {
-        self.each(Some(ids), "active", |tx, id, now| tx.cancel(id, now)).await
+        self.each(Some(ids), "active", |tx, id, now| match tx.is_message(id)? {
+            true => Ok(tx.discard(id, now)?.len()),
+            false => Ok(usize::from(tx.cancel(id, now)?)),
+        })
+        .await
     }
 
     /// Leaves messages out, and the texts that go with them, so that those behind go on. Returns how many are left out;
     /// what is no message stays as it is.
     pub async fn skip(&self, ids: Vec<ItemId>) -> Result<usize, Error> {
-        self.each(Some(ids), "blocked", |tx, id, now| Ok(tx.is_message(id)? && !tx.skip(id, now)?.is_empty())).await
+        self.each(Some(ids), "blocked", |tx, id, now| match tx.is_message(id)? {
+            true => Ok(tx.skip(id, now)?.len()),
+            false => Ok(0),
+        })
+        .await
     }
 
     /// Stops items for now: those named, or all active ones. A worker that is at one stops within a second.
     pub async fn pause(&self, ids: Option<Vec<ItemId>>) -> Result<usize, Error> {
-        self.each(ids, "active", |tx, id, now| tx.pause(id, now)).await
+        self.each(ids, "active", |tx, id, now| tx.pause(id, now).map(usize::from)).await
     }
 
     /// Lets paused items go on: those named, or all.
     pub async fn unpause(&self, ids: Option<Vec<ItemId>>) -> Result<usize, Error> {
-        self.each(ids, "paused", |tx, id, now| tx.resume(id, now)).await
+        self.each(ids, "paused", |tx, id, now| tx.resume(id, now).map(usize::from)).await
     }
 
     async fn each(
         &self,
         ids: Option<Vec<ItemId>>,
         state: &'static str,
-        change: fn(&landfall_store::Tx<'_>, ItemId, Timestamp) -> Result<bool, StoreError>,
+        change: fn(&landfall_store::Tx<'_>, ItemId, Timestamp) -> Result<usize, StoreError>,
     ) -> Result<usize, Error> {
         let now = self.inner.now();
         let changed = self
@@ -243,7 +251,7 @@ impl Engine {
                 };
                 let mut changed = 0;
                 for id in ids {
-                    changed += usize::from(change(tx, id, now)?);
+                    changed += change(tx, id, now)?;
                 }
                 Ok(changed)
             })

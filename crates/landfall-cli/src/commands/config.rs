@@ -141,7 +141,11 @@ fn place(value: &str) -> Result<String, Failed> {
         return Err(Failed::usage("cannot set `to`", "it is empty").hint("name a folder or the address of a server"));
     }
     if value.contains("://") {
-        return Ok(value.to_owned());
+        return match landfall::Origin::parse(value) {
+            Ok(_) => Ok(value.to_owned()),
+            Err(error) => Err(Failed::usage("cannot set `to`", error.to_string())
+                .hint("give a folder, or an address like `https://host:8642`")),
+        };
     }
     let path = match (value.strip_prefix("~/"), std::env::home_dir()) {
         (Some(below), Some(home)) => home.join(below),

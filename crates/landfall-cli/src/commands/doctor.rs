@@ -11,6 +11,7 @@ use crate::{
     destination::{self, Found, Place},
     exit::Exit,
     failed::{Failed, failed},
+    hostkey::HostKeyFile,
     human,
     output::fields,
 };
@@ -30,8 +31,14 @@ struct Check {
 /// Carries out `landfall doctor`.
 pub(crate) async fn doctor(command: &Command) -> Result<Exit, Failed> {
     let place = place_of(command, None);
-    let checks =
-        [disk(command, &place), keys(command), journal(command).await, settings(command), vault(command, place).await];
+    let mut checks = vec![
+        disk(command, &place),
+        keys(command),
+        journal(command).await,
+        settings(command),
+        vault(command, place).await,
+    ];
+    checks.extend(lanes(command).await);
     for check in &checks {
         command.out.line(&format!("{:<4}  {:<8} {}", check.verdict, check.name, check.message));
         if let Some(remedy) = &check.remedy {
@@ -139,6 +146,19 @@ async fn journal(command: &Command) -> Check {
             Err(error) => check("fail", failed("", &error).message(), Some(error.hint())),
         },
     }
+}
+
+/// Whether the lanes of this home open, if there are any.
+async fn lanes(command: &Command) -> Option<Check> {
+    let engine = command.engine_to_look().await.ok().flatten()?;
+    engine.has_lane_keys().await.ok().filter(|has| *has)?;
+    let check = |verdict, message: String, remedy: Option<String>| Check { name: "lanes", verdict, message, remedy };
+    let file = HostKeyFile::of(command);
+    Some(match file.find() {
+        Ok(Some(_)) => check("ok", "the host key that opens them is there".to_owned(), None),
+        Ok(None) => check("fail", file.lost().message(), file.lost().hint),
+        Err(failed) => check("fail", failed.message(), failed.hint),
+    })
 }
 
 fn settings(command: &Command) -> Check {

@@ -75,7 +75,8 @@ async fn known(command: &Command, engine: &Engine, ids: &[i64], states: &[&str])
         known.push((id, item.state));
     }
     for (id, state) in known.iter().filter(|(_, state)| !states.contains(&state.as_str())) {
-        command.out.warn(&format!("item {id} is {state} and stays so"), None);
+        let hint = (state == "active").then_some("`landfall run` tries what waits at once");
+        command.out.warn(&format!("item {id} is {state} and stays so"), hint);
     }
     Ok(known.into_iter().map(|(id, _)| id).collect())
 }

@@ -34,7 +34,12 @@ use crate::{
 };
 
 /// Carries out a command.
-pub(crate) async fn carry_out(command: Command, what: Subcommands) -> Result<Exit, Failed> {
+pub(crate) async fn carry_out(mut command: Command, what: Subcommands) -> Result<Exit, Failed> {
+    if let Subcommands::Lane(lane) = &what
+        && let LaneCommand::Tail(tail) = &lane.command
+    {
+        command.patience = tail.patience.unwrap_or(command.patience);
+    }
     let signals = command.signals.clone();
     match what {
         Subcommands::Backup(backup) => Box::pin(backup::backup(command, backup)).await,

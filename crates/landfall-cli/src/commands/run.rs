@@ -82,7 +82,7 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
         problems.extend(work::blocked(&engine, &destination.location).await?);
     }
     Conversations::tidy_all(command, &engine).await?;
-    if reports.is_empty() && messages == Messages::default() && !unreached.is_empty() {
+    if reports.is_empty() && messages == Messages::default() && unreached.len() == 1 {
         return Err(unreached.remove(0).1);
     }
     problems.extend(unreached.iter().map(|(location, failed)| unreached_problem(command, location, failed)));
@@ -215,12 +215,13 @@ fn finish(
     }
     command.put_recovery_key(&mut document);
     command.out.document(document);
-    let summary = work::counted(&counts);
-    let published = match messages.published {
-        0 => String::new(),
-        count => format!(", published {}", human::count(count, "message")),
+    let published = format!("published {}", human::count(messages.published, "message"));
+    let summary = match (reports.is_empty(), *messages != Messages::default()) {
+        (true, true) => published,
+        (_, false) => work::counted(&counts),
+        (false, true) => format!("{}, {published}", work::counted(&counts)),
     };
-    command.out.note(&format!("{summary}{published}, problems {} in {}", problems.len(), human::duration(took)));
+    command.out.note(&format!("{summary}, problems {} in {}", problems.len(), human::duration(took)));
     if messages.queued > 0 {
         let queued = human::count(messages.queued, "message");
         command.out.note(&format!("{queued} still queued; `landfall run` goes on"));

@@ -46,7 +46,14 @@ pub(crate) async fn send(mut command: Command, arguments: Send) -> Result<Exit, 
 async fn take(command: &Command, conversations: &Conversations, arguments: &Send) -> Result<Vec<ItemId>, Failed> {
     let lane = &arguments.lane;
     // So that whoever publishes has it, and others can be given it.
-    conversations.lanes.key_or_new(lane).await.during(&format!("cannot open the lane `{lane}`"))?;
+    let what = format!("cannot open the lane `{lane}`");
+    if conversations.lanes.key(lane).await.during(&what)?.is_none() {
+        conversations.lanes.key_or_new(lane).await.during(&what)?;
+        command.out.warn(
+            &format!("`{}` is a new lane at {}: nobody else can read it", human::text(lane), conversations.place),
+            Some("`landfall lane key` shows its key, for those who are to read it; `landfall lane ls` lists the lanes"),
+        );
+    }
     let mut parts = Vec::new();
     for path in &arguments.files {
         let found = NewFile::found(&conversations.engine, path).await;
@@ -66,9 +73,14 @@ async fn take(command: &Command, conversations: &Conversations, arguments: &Send
 
 /// Whoever reads 5 takes it that something waits: here nothing does.
 fn not_taken(failed: Failed) -> Failed {
+    if matches!(failed.exit, Exit::Interrupted | Exit::Terminated) {
+        // It may have happened at the very moment at which the batch was written.
+        let why = "it was not told whether the batch is in charge; `landfall status` shows what is";
+        return Failed { why: why.to_owned(), ..failed };
+    }
     let exit = if failed.exit == Exit::Queued { Exit::Configuration } else { failed.exit };
     let why = if failed.why.is_empty() { String::new() } else { format!("{}; ", failed.why) };
-    Failed { exit, why: format!("{why}nothing of it was taken in charge"), ..failed }
+    Failed { exit, why: format!("{why}nothing of it was taken in charge"), queued: Some(0), ..failed }
 }
 
 fn say_as_it_is(command: &Command, file: &NewFile) {
@@ -93,8 +105,16 @@ fn explain(failed: Failed, count: u64) -> Failed {
     let verb = if count == 1 { "waits" } else { "wait" };
     let waiting = format!("{} {verb} for it", human::count(count, "message"));
     let why = if failed.why.is_empty() { waiting } else { format!("{}; {waiting}", failed.why) };
-    let hint = failed.hint.map_or_else(String::new, |hint| format!("{hint}; "));
-    Failed { why, hint: Some(format!("{hint}`landfall run` sends what waits")), queued: Some(count), ..failed }
+    // Whoever followed another hint by sending it once more would have sent it twice.
+    let hint = match (failed.code.as_str(), failed.hint) {
+        ("home-full", _) => "free space on the disk of the home; ".to_owned(),
+        (_, hint) => hint.map_or_else(String::new, |hint| format!("{hint}; ")),
+    };
+    let exit = match failed.exit {
+        Exit::Credentials | Exit::Interrupted | Exit::Terminated => failed.exit,
+        _ => Exit::Queued,
+    };
+    Failed { why, hint: Some(format!("{hint}`landfall run` sends what waits")), queued: Some(count), exit, ..failed }
 }
 
 /// What became of the batch.

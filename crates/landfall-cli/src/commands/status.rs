@@ -111,7 +111,7 @@ fn say(command: &Command, counts: &Counts, items: &[Shown]) {
         let waits = match blocked_by {
             Some(other) => format!(", held up by item {other}"),
             None if item.waits == "nothing" => String::new(),
-            None => format!(", waits for {}", item.waits),
+            None => format!(", {}", waits_for(item)),
         };
         let lane = item.lane.as_deref().map(|lane| format!(" in lane {}", human::text(lane))).unwrap_or_default();
         command.out.line(&format!(
@@ -121,11 +121,22 @@ fn say(command: &Command, counts: &Counts, items: &[Shown]) {
         if let Some((code, message)) = &item.blocked {
             command.out.line(&format!("          {}", human::text(message)));
             command.out.line(&format!("          hint: {}", remedy(item, *code)));
+        } else if let Some(why) = item.last_error.as_deref().filter(|_| item.waits == "until") {
+            command.out.line(&format!("          {}", human::text(why)));
         }
     }
     let shown = items.len() as u64;
     if let Some(more) = (counts.queued() + paused + blocked).checked_sub(shown).filter(|more| *more > 0) {
         command.out.line(&format!("and {more} more"));
+    }
+}
+
+/// What an item waits for, as people say it.
+fn waits_for(item: &ItemSummary) -> String {
+    match (item.waits.as_str(), item.not_before) {
+        ("until", Some(moment)) => format!("tried again at {}, or by the next `landfall run`", human::moment(moment.0)),
+        ("token", _) => "waits until somebody logs in".to_owned(),
+        (other, _) => format!("waits for {other}"),
     }
 }
 
@@ -198,7 +209,7 @@ pub(crate) async fn show(command: &Command, id: i64) -> Result<Exit, Failed> {
     command.out.document(document);
     let out = &command.out;
     out.line(&format!("item {id}: {}", human::path(&place_of(&item))));
-    out.line(&format!("  state        {}, {} (waits for {})", item.state, item.phase, item.waits));
+    out.line(&format!("  state        {}, {} ({})", item.state, item.phase, waits_for(&item)));
     if let Some(lane) = &item.lane {
         out.line(&format!("  lane         {}", human::text(lane)));
     }

@@ -20,6 +20,8 @@ use crate::{
     output::{Format, fields},
 };
 
+/// Where the next line of a text begins: below the first.
+const NEXT_LINE: &str = "\n                                  ";
 /// How often it is asked what else arrived.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
@@ -30,12 +32,12 @@ pub(crate) async fn tail(command: &Command, arguments: &Tail) -> Result<Exit, Fa
             .hint("`--json-lines` writes each message as it arrives"));
     }
     let place = place_of(command, arguments.from.from.as_deref())?;
-    let found = Conversations::find(command, place).await?;
-    let conversations = found.ok_or_else(|| conversations::no_lane(&arguments.lane))?;
+    let found = Conversations::find(command, place.clone()).await?;
+    let conversations = found.ok_or_else(|| conversations::no_lane(&arguments.lane, &place))?;
     let lane = conversations.lane(&arguments.lane).await?;
     let what = format!("cannot read the lane `{}`", arguments.lane);
     let key = conversations.lanes.key(&lane.name).await.during(&what)?;
-    let key = key.ok_or_else(|| conversations::no_lane(&lane.name))?;
+    let key = key.ok_or_else(|| conversations::no_lane(&lane.name, &conversations.place))?;
     let connected = conversations.connect(command).await?;
     let inbox = match &arguments.save {
         Some(folder) => {
@@ -53,7 +55,9 @@ pub(crate) async fn tail(command: &Command, arguments: &Tail) -> Result<Exit, Fa
         Some(after) => reader.all_after(after, &mut shown).await?,
         None => reader.last(&lane, arguments.last, &mut shown).await?,
     };
-    note_read(&conversations, &lane, at).await?;
+    if arguments.after != Some(at) {
+        note_read(&conversations, &lane, at).await?;
+    }
     if arguments.follow {
         // Until somebody says stop, or the lane cannot be read any more.
         loop {
@@ -150,7 +154,7 @@ struct Shown<'t> {
 impl Shown<'_> {
     async fn show(&mut self, arrived: &Arrived) {
         let (kind, says) = match &arrived.content {
-            Some(Content::Text(text)) => ("text", human::text(text)),
+            Some(Content::Text(text)) => ("text", text.lines().map(human::text).collect::<Vec<_>>().join(NEXT_LINE)),
             Some(Content::RemoteAttachment(_) | Content::MultiRemoteAttachment(_) | Content::Attachment { .. }) => {
                 ("attachment", String::new())
             }
@@ -231,10 +235,6 @@ impl Shown<'_> {
             Some(Err(error)) => {
                 self.problems += 1;
                 let failed = failed(&format!("cannot save `{shown}`"), &error);
-                if failed.code == "home-full" {
-                    // What follows is shown all the same; to fetch it as well would be in vain.
-                    self.inbox = None;
-                }
                 self.command.out.line(&format!("{head}{shown}{}, not saved", bytes.map(size).unwrap_or_default()));
                 self.command.out.say(&format!("problem: {}", human::text(&failed.message())));
                 let problem = json!({ "code": failed.code, "message": failed.message(), "remedy": failed.hint });

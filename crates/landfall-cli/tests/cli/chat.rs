@@ -192,6 +192,7 @@ fn tail_shows_the_last_ones_or_all_that_follow_a_number() {
 fn without_its_host_key_a_home_draws_no_other_and_says_what_is_missing() {
     let world = acquainted();
     fs::rename(world.path("home/host.key"), world.path("kept.key")).unwrap();
+    assert!(world.run(["doctor"]).exits(3).stdout().contains("host.key"));
     for arguments in [
         &["send", "--text", "t", "--lane", "family", "--to", POST][..],
         &["lane", "key", "family", "--to", POST],
@@ -303,4 +304,87 @@ fn following_a_lane_shows_what_arrives_until_somebody_says_stop() {
     assert_eq!(texts.take(2).collect::<Vec<_>>(), ["one", "two"]);
     signal(tail.id(), "-INT");
     assert_eq!(tail.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_lane_that_is_made_by_sending_is_told_and_no_other() {
+    let world = acquainted();
+    let send = |lane: &str| world.run(["send", "--text", "t", "--lane", lane, "--to", POST]);
+    assert!(send("famly").exits(0).stderr().contains("`famly` is a new lane"));
+    assert!(!send("famly").exits(0).stderr().contains("new lane"));
+    assert!(!send("family").exits(0).stderr().contains("new lane"));
+}
+
+#[test]
+fn what_can_never_be_reached_is_refused_before_anything_is_taken_in_charge() {
+    let world = acquainted();
+    fs::write(world.path("file"), "").unwrap();
+    for to in ["file", "http://192.0.2.1:8711", "ftp://host"] {
+        world.run(["send", "--text", "t", "--lane", "family", "--to", to]).exits(2);
+        world.run(["run"]).exits(0);
+    }
+    world.run(["config", "set", "to", "bogus://host"]).exits(2);
+}
+
+#[test]
+fn whatever_keeps_a_batch_from_being_sent_it_is_said_that_it_waits() {
+    let world = acquainted();
+    let mut send = world.landfall();
+    send.args(["send", "--text", "t", "--lane", "family", "--to", POST, "--json"])
+        .env("LANDFALL_TOKEN", "0".repeat(64));
+    let refused = Done(send.output().unwrap());
+    let error = &refused.exits(4).json()["error"];
+    assert_eq!((&error["code"], &error["queued"]), (&"unauthorized".into(), &1.into()));
+    assert!(error["hint"].as_str().unwrap().contains("unset it"), "{error}");
+    world.run(["run"]).exits(0);
+    assert_eq!(arrived(&world).len(), 1);
+}
+
+#[test]
+fn all_that_is_taken_back_is_counted() {
+    let world = acquainted();
+    photo(&world, "photo.jpg");
+    let send = ["send", "photo.jpg", "--text", "t", "--lane", "family", "--to", POST, "--budget", "0s", "--json"];
+    let id = world.run(send).exits(5).json()["items"][0]["id"].to_string();
+    assert_eq!(world.run(["discard", &id, "--json"]).exits(0).json()["discarded"], 2);
+}
+
+#[test]
+fn a_damaged_photo_is_told_with_what_helps() {
+    let world = acquainted();
+    let jpeg = Jpeg::new(2400, 1600).seed(7).bytes();
+    fs::write(world.path("cut.jpg"), &jpeg[..jpeg.len() / 2]).unwrap();
+    let send = world.run(["send", "cut.jpg", "--lane", "family", "--to", POST, "--json"]);
+    let document = send.exits(3).json();
+    assert!(document["problems"][0]["remedy"].as_str().unwrap().contains("--as-file"), "{document}");
+    world.run(["discard", &document["items"][0]["id"].to_string()]).exits(0);
+    world.run(["send", "cut.jpg", "--as-file", "--lane", "family", "--to", POST]).exits(0);
+    arrived(&world);
+    assert_eq!(fs::read(world.path("inbox/cut.jpg")).unwrap().len(), jpeg.len() / 2);
+}
+
+#[test]
+fn each_destination_that_cannot_be_reached_is_named() {
+    let world = acquainted();
+    for place in ["one", "two"] {
+        world.run(["send", "--text", "t", "--to", place, "--budget", "0s"]).exits(5);
+        world.run(["send", "--text", "t", "--to", place]).exits(0);
+        world.run(["send", "--text", "t", "--to", place, "--budget", "0s"]).exits(5);
+        fs::rename(world.path(place), world.path(&format!("{place} away"))).unwrap();
+    }
+    let run = world.run(["run", "--once"]);
+    assert!(["one`", "two`"].iter().all(|place| run.exits(5).stderr().contains(place)), "{}", run.stderr());
+}
+
+#[test]
+fn a_text_of_several_lines_is_shown_in_lines_and_may_begin_with_a_dash() {
+    let world = acquainted();
+    world.run(["send", "--text", "-one\ntwo", "--lane", "family", "--to", POST]).exits(0);
+    let tail = other(&world, ["lane", "tail", "family", "--from", POST]);
+    let lines: Vec<&str> = tail.exits(0).stdout().lines().collect();
+    assert!(lines[0].ends_with("-one") && lines[1].ends_with("  two"), "{lines:?}");
+    let tail = other(&world, ["lane", "tail", "family", "--from", POST, "--after", "500"]);
+    assert_eq!(tail.exits(0).stdout(), "");
+    let lanes = other(&world, ["lane", "ls", "--to", POST, "--json"]);
+    assert_eq!(lanes.exits(0).json()["lanes"][0]["read"], 1);
 }

@@ -90,6 +90,7 @@ impl Making {
             } else {
                 Moves::InProcess(way())
             },
+            decoder: None,
         };
         let chat_settings = self.settings.clone();
         let opened = run(&self.disk, id, async move {

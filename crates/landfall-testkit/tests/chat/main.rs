@@ -2,6 +2,7 @@
 
 mod budget;
 mod order;
+mod pictures;
 mod platform;
 mod progress;
 mod steered;

@@ -211,6 +211,29 @@ async fn a_transfer_that_nobody_began_with_is_asked_about_when_its_leave_has_end
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_transfer_of_a_session_that_nobody_opens_again_is_asked_about_in_the_end() {
+    let world = World::new().await;
+    let device = world.device(by_platform()).await;
+    let photo = device.stage(&world.photo("a.jpg")).await;
+    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    device.run().await;
+    let first = device.chat.take_transfers(10).await.unwrap().remove(0);
+    device.chat.transfer_started(&first.attempt, "task 1").await.unwrap();
+    let body = world.disk.read(Path::new("/home").join(&first.file)).unwrap();
+    assert_eq!(device.put(&first, body).await, 200);
+    device.kill();
+    tokio::time::sleep(first.deadline.unwrap().since(first_moment())).await;
+    let device = world.device(by_platform()).await;
+    assert!(device.chat.take_transfers(10).await.unwrap().is_empty());
+    device.run().await;
+    assert!(world.told().await.is_empty(), "what began in time may still be under way");
+    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    assert!(device.chat.take_transfers(10).await.unwrap().is_empty());
+    device.run().await;
+    assert_eq!((world.told().await, world.wire.puts()), (vec!["a.jpg".to_owned(), "text a".to_owned()], 1));
+}
+
 /// When a world begins.
 fn first_moment() -> landfall_core::Timestamp {
     landfall_core::Timestamp(1_700_000_000_000)

@@ -18,7 +18,7 @@ use landfall::{
     Carrier, Engine, Env, ItemId, Origin, ServiceCarrier, Settings, Token, Vault,
     recipes::chat::{
         Arrived, Chat, ChatHost, ChatRun, ChatServer, ChatSettings, Echo, Granter, LanePublisher, Moves, NewFile, Part,
-        Publication, Published, Publisher, Stage, Transfer, Treatment,
+        PictureDecoder, Publication, Published, Publisher, Stage, Transfer, Treatment,
     },
 };
 use landfall_crypto::{HostKey, LaneKey, xmtp::Content};
@@ -76,11 +76,12 @@ pub(crate) struct Made {
     pub(crate) is_platform: bool,
     pub(crate) publisher: Option<Arc<dyn Publisher>>,
     pub(crate) granter: Option<Arc<dyn Granter>>,
+    pub(crate) decoder: Option<Arc<dyn PictureDecoder>>,
 }
 
 impl Default for Made {
     fn default() -> Self {
-        Self { home: "/home", key: Some(7), is_platform: false, publisher: None, granter: None }
+        Self { home: "/home", key: Some(7), is_platform: false, publisher: None, granter: None, decoder: None }
     }
 }
 
@@ -147,6 +148,7 @@ impl World {
             } else {
                 Moves::InProcess(Arc::clone(&self.wire) as _)
             },
+            decoder: made.decoder,
         };
         let chat = Chat::open(&engine, "chat:default", ChatSettings::default(), host).await.unwrap();
         let lane = chat.lane("family").await.unwrap();

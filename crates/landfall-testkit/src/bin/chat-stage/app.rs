@@ -67,6 +67,7 @@ impl App {
             } else {
                 Moves::InProcess(carrier)
             },
+            decoder: None,
         };
         let settings = ChatSettings { allows_loopback: true, ..ChatSettings::default() };
         let chat = Chat::open(&engine, "chat:default", settings, host).await?;

@@ -95,7 +95,10 @@ impl Chat {
             Ok(head)
         });
         let head = head.await.map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
-        if payload::is_drawable(&head) {
+        let decoder = self.inner.decoder.as_ref();
+        let can_be_drawn =
+            landfall_images::sniff(&head).is_some_and(|kind| decoder.is_some_and(|host| host.draws(kind)));
+        if payload::is_drawable(&head) || can_be_drawn {
             return Ok(());
         }
         Err(Error::Invalid(format!(

@@ -83,17 +83,18 @@ pub enum Stage {
 /// How far an upload is. Never goes back within an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uploaded {
-    /// Bytes of the payload that were handed over. The remote has them for sure only when the upload is over.
+    /// Bytes of the payload that were handed over. Less than all of them, until the remote says that it has them: the stage
+    /// is another then.
     pub bytes: u64,
     /// Bytes of the payload.
     pub total: u64,
 }
 
 impl Uploaded {
-    /// From 0 to less than 1: all of it is there only when the remote says so, and the stage is another then.
+    /// From 0 to less than 1.
     pub fn fraction(self) -> f64 {
         // Both are far below 2^52.
-        (self.bytes as f64 / self.total.max(1) as f64).min(0.999)
+        self.bytes as f64 / self.total.max(1) as f64
     }
 }
 

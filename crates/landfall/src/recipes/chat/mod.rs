@@ -10,6 +10,7 @@
 
 mod answer;
 mod compose;
+mod decoder;
 mod echo;
 mod found;
 mod grant;
@@ -31,7 +32,6 @@ mod work;
 
 use std::{sync::Arc, time::Duration};
 
-use landfall_images::PhotoLimits;
 use landfall_store::{DestinationId, MessageLimits};
 use landfall_transport::Carrier;
 
@@ -39,10 +39,12 @@ pub use landfall_crypto::{
     HostKey, LaneKey, NotALaneKey, lane_key_text,
     xmtp::{Content, RemoteAttachment},
 };
+pub use landfall_images::{MediaKind, PhotoLimits};
 pub use landfall_store::Lane;
 
 pub use self::{
     compose::{NewFile, Part, Treatment},
+    decoder::PictureDecoder,
     echo::{Changes, Echo, EchoContent, Events, Snapshot, Stage, Uploaded},
     grant::{Granter, PutGrant, PutIntent},
     inbox::{Inbox, Received},
@@ -116,6 +118,8 @@ pub struct ChatHost {
     pub publisher: Arc<dyn Publisher>,
     /// Moves bytes.
     pub moves: Moves,
+    /// Draws photos of kinds that nothing here draws.
+    pub decoder: Option<Arc<dyn PictureDecoder>>,
 }
 
 /// The conversations of a home with one destination. Clones are the same.
@@ -132,6 +136,7 @@ pub(crate) struct ChatInner {
     pub(crate) granter: Arc<dyn Granter>,
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) moves: Moves,
+    pub(crate) decoder: Option<Arc<dyn PictureDecoder>>,
     pub(crate) spool: Spool,
     pub(crate) progress: Transfers,
     pub(crate) burst: Burst,
@@ -146,7 +151,7 @@ impl Chat {
     pub async fn open(engine: &Engine, location: &str, settings: ChatSettings, host: ChatHost) -> Result<Self, Error> {
         let destination = engine.destination(location).await?.id;
         let spool = Spool::open(&engine.inner).await?;
-        let ChatHost { key, granter, publisher, moves } = host;
+        let ChatHost { key, granter, publisher, moves, decoder } = host;
         let inner = ChatInner {
             engine: Arc::clone(&engine.inner),
             destination,
@@ -155,6 +160,7 @@ impl Chat {
             granter,
             publisher,
             moves,
+            decoder,
             spool,
             progress: Transfers::default(),
             burst: Burst::default(),

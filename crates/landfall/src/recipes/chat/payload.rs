@@ -1,16 +1,19 @@
 //! From what was handed over to a payload: photos made smaller, then one pass of sealing, straight to a file.
 
-use std::io;
+use std::{io, path::Path, sync::Arc};
 
 use landfall_core::{Code, Failure, Remedy};
 use landfall_crypto::xmtp::{
     AttachmentHeader, AttachmentSecrets, ContentDigest, NotWritable, PayloadSealer, SealError,
 };
 use landfall_env::{File, Incoming};
-use landfall_images::{NoThumbnail, PhotoLimits, SNIFF_LENGTH, photo, read_metadata, sniff};
+use landfall_images::{MediaKind, NoThumbnail, PhotoLimits, ReadSeek, SNIFF_LENGTH, photo, read_metadata, sniff};
 use landfall_store::AttachmentRow;
 
-use super::spool::{Arrived, Spool};
+use super::{
+    decoder::PictureDecoder,
+    spool::{Arrived, Spool},
+};
 use crate::engine::Inner;
 
 /// Bytes sealed at once.
@@ -34,6 +37,7 @@ pub(crate) async fn make(
     row: &AttachmentRow,
     secrets: AttachmentSecrets,
     limits: PhotoLimits,
+    decoder: Option<Arc<dyn PictureDecoder>>,
 ) -> Result<Made, Failure> {
     let original = row.original.as_deref().ok_or_else(|| {
         Failure::new(Remedy::Block, Code::SourceVanished, "the copy of the attachment is not there any more")
@@ -49,7 +53,7 @@ pub(crate) async fn make(
             let _room = room;
             let mut file = files.open(&path)?;
             if is_photo {
-                let jpeg = smaller(file, length, &limits)?;
+                let jpeg = smaller(file, &path, length, &limits, decoder.as_deref())?;
                 let mut rest = &jpeg[..];
                 seal(payload, secrets, &name, &mime, jpeg.len() as u64, |piece| io::Read::read(&mut rest, piece))
             } else {
@@ -72,11 +76,25 @@ pub(crate) fn is_drawable(head: &[u8]) -> bool {
     matches!(sniff(head), Some(Jpeg | Png | WebP | Dng | Cr2 | Cr3 | Nef | Arw | Orf | Rw2 | Raf))
 }
 
-fn smaller(mut file: Box<dyn File>, length: u64, limits: &PhotoLimits) -> Result<Vec<u8>, Unmade> {
+fn smaller(
+    mut file: Box<dyn File>,
+    path: &Path,
+    length: u64,
+    limits: &PhotoLimits,
+    decoder: Option<&dyn PictureDecoder>,
+) -> Result<Vec<u8>, Unmade> {
     let mut head = vec![0; SNIFF_LENGTH];
     let count = file.read_at(0, &mut head)?;
     let kind = sniff(&head[..count]).ok_or(Unmade::NoPhoto(NoThumbnail::Unsupported))?;
-    let mut reader = Seekable { file, position: 0, length };
+    let host = decoder.filter(|host| !is_drawable(&head[..count]) && host.draws(kind));
+    let Some(host) = host else { return drawn(Seekable { file, position: 0, length }, length, kind, limits) };
+    let jpeg = host.to_jpeg(path, limits.edge);
+    let jpeg = jpeg.map_err(|error| Unmade::NoPhoto(NoThumbnail::Malformed(error.to_string())))?;
+    let length = jpeg.len() as u64;
+    drawn(io::Cursor::new(jpeg), length, MediaKind::Jpeg, limits)
+}
+
+fn drawn(mut reader: impl ReadSeek, length: u64, kind: MediaKind, limits: &PhotoLimits) -> Result<Vec<u8>, Unmade> {
     let orientation = read_metadata(&mut reader, length, kind).orientation;
     Ok(photo(&mut reader, length, kind, orientation, limits).map_err(Unmade::NoPhoto)?.jpeg)
 }
@@ -129,7 +147,10 @@ impl Unmade {
         let block = |code, message: String| Failure::new(Remedy::Block, code, message);
         match self {
             Self::NoPhoto(NoThumbnail::Unreadable(why)) => Failure::new(Remedy::Retry, Code::SourceUnreadable, why),
-            Self::NoPhoto(why) => block(Code::Refused, format!("the photo cannot be made smaller: {why}")),
+            // Our copy will not get better.
+            Self::NoPhoto(why) => {
+                block(Code::SourceUnreadable, format!("the photo is damaged, or cannot be made smaller here: {why}"))
+            }
             Self::NotWritable(why) => block(Code::Refused, why.to_string()),
             Self::Changed => block(Code::SourceChanged, "the copy of the attachment is damaged".to_owned()),
             Self::Disk(error) if error.kind() == io::ErrorKind::StorageFull => {

@@ -37,9 +37,15 @@ impl ChatServer {
     }
 
     /// The same address as this server is asked for it. One in a vault folder is asked for by its path also over the
-    /// network: the lane that named it is in the same vault.
+    /// network: the lane that named it is in the same vault. So is one that is on this machine by another of its names.
     fn asked_at(&self, asset_url: &str) -> String {
-        asset_url.strip_prefix(IN_PROCESS).unwrap_or(asset_url).to_owned()
+        if let Some(path) = asset_url.strip_prefix(IN_PROCESS) {
+            return path.to_owned();
+        }
+        match (on_loopback(asset_url), on_loopback(&self.vault.origin().to_string())) {
+            (Some((port, path)), Some((own_port, _))) if port == own_port => path.to_owned(),
+            _ => asset_url.to_owned(),
+        }
     }
 
     async fn call(&self, request: Request) -> Result<Answer, Failure> {
@@ -91,6 +97,16 @@ impl ChatServer {
             error.into_failure().unwrap_or_else(|body| Failure::new(Remedy::Retry, Code::BadAnswer, body.to_string()))
         })
     }
+}
+
+/// The port and the path of an address that names this machine.
+fn on_loopback(url: &str) -> Option<(u16, &str)> {
+    let uri: http::Uri = url.parse().ok()?;
+    let host = uri.host()?.trim_matches(['[', ']']);
+    let is_loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|host| host.is_loopback());
+    let (_, behind) = url.split_once("://")?;
+    let path = behind.find('/').map_or("/", |at| &behind[at..]);
+    (is_loopback && uri.scheme_str() == Some("http")).then_some((uri.port_u16().unwrap_or(80), path))
 }
 
 /// A message that arrived in a lane.
@@ -201,5 +217,25 @@ impl LanePublisher {
 impl Publisher for LanePublisher {
     fn publish(&self, publication: Publication) -> BoxFuture<'_, Published> {
         Box::pin(self.append(publication))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::on_loopback;
+
+    #[test]
+    fn this_machine_is_known_by_each_of_its_names() {
+        for (url, found) in [
+            ("http://127.0.0.1:8647/v2/assets/a", Some((8647, "/v2/assets/a"))),
+            ("http://localhost:8647/v2/assets/a", Some((8647, "/v2/assets/a"))),
+            ("http://[::1]:8647/v2/assets/a", Some((8647, "/v2/assets/a"))),
+            ("http://localhost", Some((80, "/"))),
+            ("https://127.0.0.1:8647/a", None),
+            ("http://127.0.0.1.example:8647/a", None),
+            ("http://example:8647/a", None),
+        ] {
+            assert_eq!(on_loopback(url), found, "{url}");
+        }
     }
 }

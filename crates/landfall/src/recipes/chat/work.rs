@@ -143,7 +143,9 @@ impl Work {
         // Drawn for this sealing alone: what an earlier one sealed may have been other bytes.
         let secrets = AttachmentSecrets::new(random.array(), random.array(), random.array());
         let record = secrets.to_record();
-        let made = payload::make(&inner.engine, &inner.spool, row, secrets, inner.settings.photos).await?;
+        let made =
+            payload::make(&inner.engine, &inner.spool, row, secrets, inner.settings.photos, inner.decoder.clone())
+                .await?;
         self.reached("chat.sealed");
         let sealed = Sealed {
             file: made.file.name.clone(),
