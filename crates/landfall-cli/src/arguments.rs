@@ -262,7 +262,7 @@ pub(crate) struct Send {
     #[arg(required_unless_present = "text", value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// A text that follows the files, or stands alone
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub text: Option<String>,
     /// The lane, as this home calls it
     #[arg(long, value_name = "LANE", default_value = "default", value_parser = lane_name)]

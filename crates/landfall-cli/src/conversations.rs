@@ -3,7 +3,7 @@
 use std::{path::Path, pin::Pin, sync::Arc};
 
 use landfall::{
-    Carrier, Code, Destination, Engine, Failure, HttpCarrier, Origin, ServiceCarrier,
+    Carrier, Code, Destination, Engine, Failure, HttpCarrier, ServiceCarrier,
     recipes::chat::{
         Chat, ChatHost, ChatServer, ChatSettings, Granter, HostKey, Lane, LanePublisher, Lanes, Moves, Publication,
         Published, Publisher, PutGrant, PutIntent,
@@ -78,15 +78,21 @@ impl Conversations {
         Ok(None)
     }
 
-    /// Gives up what was staged with any destination too long ago, and removes files that no message needs any more.
-    ///
-    /// # Errors
-    /// If the home cannot be used.
-    pub(crate) async fn tidy_all(command: &Command, engine: &Engine) -> Result<(), Failed> {
+    /// Gives up what was staged with any destination too long ago, and removes files that no message needs any more. What a
+    /// command did is done whether or not this succeeds: if it does not, that is told, and the next one does it.
+    pub(crate) async fn tidy_all(command: &Command, engine: &Engine) {
+        if let Err(failed) = Self::tidy_each(command, engine).await {
+            command
+                .out
+                .warn(&format!("what is left over was not removed: {}", failed.message()), failed.hint.as_deref());
+        }
+    }
+
+    async fn tidy_each(command: &Command, engine: &Engine) -> Result<(), Failed> {
         let Some(host) = HostKeyFile::of(command).find()? else { return Ok(()) };
         for destination in engine.destinations().await.during("cannot read the journal")? {
             let place = place_of_location(&destination.location, &command.home.default_vault);
-            if let Some(place) = place {
+            if let Some(place) = place.filter(|place| !is_in_the_open(place)) {
                 let conversations = Self::with(host.clone(), engine.clone(), place).await?;
                 conversations.to_take().await?.tidy().await.during("cannot tidy up the home")?;
             }
@@ -95,12 +101,9 @@ impl Conversations {
     }
 
     async fn with(host: HostKey, engine: Engine, place: Place) -> Result<Self, Failed> {
-        if let Place::Server(origin) = &place
-            && origin.to_string().starts_with("http://")
-            && !is_loopback(origin)
-        {
+        if is_in_the_open(&place) {
             // Said before anything is taken in charge for it, and before a token goes there in the open.
-            let what = format!("cannot use {origin} for conversations");
+            let what = format!("cannot use {place} for conversations");
             return Err(Failed::usage(what, "the way there is not encrypted")
                 .hint("put TLS before the server, and name it by `https://`"));
         }
@@ -150,12 +153,9 @@ impl Conversations {
             moves: Moves::InProcess(carrier),
             decoder: None,
         };
-        let settings = ChatSettings { allows_loopback: is_loopback(vault.origin()), ..ChatSettings::default() };
+        let settings = ChatSettings { allows_loopback: vault.origin().is_loopback(), ..ChatSettings::default() };
         let opened = Chat::open(&self.engine, &location(&self.place), settings, host).await;
-        let chat = opened.during("cannot open the conversations")?;
-        // Whoever runs this looks now: nobody is to wait for a moment that was set while the destination was away.
-        chat.try_now().await.during("cannot write to the journal")?;
-        Ok(Connected { chat, server, _folder: folder })
+        Ok(Connected { chat: opened.during("cannot open the conversations")?, server, _folder: folder })
     }
 
     /// In a folder nobody gave out a token of a server.
@@ -206,11 +206,9 @@ pub(crate) fn no_lane(name: &str, place: &Place) -> Failed {
     ))
 }
 
-/// Payloads may be named without TLS only where no network is in between.
-fn is_loopback(origin: &Origin) -> bool {
-    let origin = origin.to_string();
-    let host = origin.strip_prefix("http://").unwrap_or_default();
-    host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]")
+/// Whether the way there is a network, and not encrypted.
+fn is_in_the_open(place: &Place) -> bool {
+    matches!(place, Place::Server(origin) if origin.to_string().starts_with("http://") && !origin.is_loopback())
 }
 
 /// Stands for a destination that nobody has asked yet.

@@ -341,11 +341,12 @@ impl Tx<'_> {
     fn doubt_expired(&self, destination: DestinationId, now: Timestamp) -> Result<usize, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM attempt
-              WHERE state = 'out' AND session IS NOT NULL AND deadline <= iif(platform IS NULL, ?2, ?2 - ?3)
+              WHERE state = 'out' AND session IS NOT NULL AND deadline <= iif(platform IS NULL, ?2, ?2 - ?3 - size / ?4)
                 AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1"
         ))?;
-        let given =
-            statement.query_map((destination.0, now.0, BEGUN_LATE_MS), read_attempt)?.collect::<Result<Vec<_>, _>>()?;
+        let given = statement
+            .query_map((destination.0, now.0, BEGUN_LATE_MS, BYTES_PER_MS_MIN), read_attempt)?
+            .collect::<Result<Vec<_>, _>>()?;
         for attempt in &given {
             self.connection
                 .prepare_cached("UPDATE attempt SET state = 'unknown' WHERE id = ?1")?
@@ -418,8 +419,11 @@ impl Tx<'_> {
     }
 }
 
-/// A transfer that began in time may go on for so long after its grant has ended, in milliseconds.
+/// A transfer that began in time may go on for so long after its grant has ended, in milliseconds, and for as long as a slow
+/// one takes for its bytes.
 const BEGUN_LATE_MS: i64 = 3_600_000;
+/// How slow that is, in bytes per millisecond.
+const BYTES_PER_MS_MIN: i64 = 20;
 
 const COLUMNS: &str = "id, item, file, size, digest, request, asset_url, deadline, state, worker, platform, created_at";
 

@@ -39,7 +39,7 @@ pub use self::{
     lane::{Lane, LaneId, Outgoing, Sent},
     message::{AttachmentRow, Message, MessageContent, NewAttachment, NewText, Sealed},
     object::{Object, ObjectId, Part, PlannedObject, PlannedPart},
-    outlook::{MessageBytes, MessageLimits, MessageOutlook},
+    outlook::{MessageBytes, MessageLimits, MessageOutlook, MessagesLeft},
     place::{Offer, OfferOutcome, Root, RootId},
     report::{Counts, ItemSummary, ObjectSummary},
     worker::WorkerRow,

@@ -51,6 +51,19 @@ pub struct MessageBytes {
     pub created_at: Timestamp,
 }
 
+/// What is left of a destination's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessagesLeft {
+    /// Those that are not finished and not staged.
+    pub remaining: u64,
+    /// Those that wait until somebody has logged in.
+    pub logged_out: u64,
+    /// The attempts that a platform's carrier may take or has.
+    pub transfers: u64,
+    /// The earliest moment that one waits for.
+    pub next_wake: Option<Timestamp>,
+}
+
 const HELD: &str = "SELECT count(*) FILTER (WHERE phase <> 'publish'), count(*) FILTER (WHERE phase = 'publish')
        FROM item WHERE worker IS NOT NULL AND class = 'message'";
 const READY: &str = "SELECT id FROM item INDEXED BY item_step
@@ -127,21 +140,21 @@ impl Tx<'_> {
         })
     }
 
-    /// What is left of a destination's messages: those that are not finished and not staged, the attempts that a platform's
-    /// carrier may take or has, and the earliest moment that one waits for.
-    pub fn messages_left(&self, destination: DestinationId) -> Result<(u64, u64, Option<Timestamp>), StoreError> {
+    /// What is left of a destination's messages.
+    pub fn messages_left(&self, destination: DestinationId) -> Result<MessagesLeft, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT count(*) FILTER (WHERE lane IS NOT NULL), min(not_before) FROM item INDEXED BY item_unfinished
+            "SELECT count(*) FILTER (WHERE lane IS NOT NULL), count(*) FILTER (WHERE waits = 'token'), min(not_before)
+               FROM item INDEXED BY item_unfinished
               WHERE destination = ?1 AND finished_at IS NULL AND class = 'message'",
         )?;
-        let (left, due): (u64, Option<i64>) =
-            statement.query_row([destination.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (remaining, logged_out, due) = statement
+            .query_row([destination.0], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?)))?;
         let mut statement = self.connection.prepare_cached(
             "SELECT count(*) FROM attempt WHERE (state = 'ready' OR state = 'out') AND worker IS NULL
                 AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1",
         )?;
         let transfers = statement.query_row([destination.0], |row| row.get(0))?;
-        Ok((left, transfers, due.map(Timestamp)))
+        Ok(MessagesLeft { remaining, logged_out, transfers, next_wake: due.map(Timestamp) })
     }
 
     /// The bytes of a destination's messages that are not finished.
@@ -158,9 +171,12 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// When the last of these messages ended, of those that did.
+    /// When the last of these messages ended, of those that did. What was taken back has ended for whoever looks.
     pub fn last_end(&self, ids: &[ItemId]) -> Result<Option<Timestamp>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT max(finished_at) FROM item WHERE id = ?1")?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT max(coalesce(finished_at, iif(released = 1, updated_at, NULL)))
+               FROM item JOIN message ON message.item = item.id WHERE item.id = ?1",
+        )?;
         let mut last = None;
         for id in ids {
             let end: Option<i64> = statement.query_row([id.0], |row| row.get(0))?;

@@ -26,7 +26,7 @@ pub(crate) async fn cancel(command: &Command, ids: &[i64]) -> Result<Exit, Faile
     let engine = command.engine().await?;
     let ids = known(command, &engine, ids, &["staged", "active", "paused", "blocked"]).await?;
     let changed = engine.cancel(ids).await.during("cannot cancel")?;
-    Conversations::tidy_all(command, &engine).await?;
+    Conversations::tidy_all(command, &engine).await;
     Ok(say(command, "cancelled", changed, None))
 }
 
@@ -35,7 +35,7 @@ pub(crate) async fn skip(command: &Command, ids: &[i64]) -> Result<Exit, Failed>
     let engine = command.engine().await?;
     let ids = messages(command, &engine, ids, "skip").await?;
     let changed = engine.skip(ids).await.during("cannot skip")?;
-    Conversations::tidy_all(command, &engine).await?;
+    Conversations::tidy_all(command, &engine).await;
     Ok(say(command, "skipped", changed, Some("`landfall run` goes on with those behind")))
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn discard(command: &Command, ids: &[i64]) -> Result<Exit, Fail
     let engine = command.engine().await?;
     let ids = messages(command, &engine, ids, "discard").await?;
     let changed = engine.cancel(ids).await.during("cannot discard")?;
-    Conversations::tidy_all(command, &engine).await?;
+    Conversations::tidy_all(command, &engine).await;
     Ok(say(command, "discarded", changed, None))
 }
 

@@ -81,7 +81,7 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
         }
         problems.extend(work::blocked(&engine, &destination.location).await?);
     }
-    Conversations::tidy_all(command, &engine).await?;
+    Conversations::tidy_all(command, &engine).await;
     if reports.is_empty() && messages == Messages::default() && unreached.len() == 1 {
         return Err(unreached.remove(0).1);
     }

@@ -102,6 +102,10 @@ async fn carry(command: &Command, conversations: &Conversations, ids: &[ItemId])
 
 /// The same failure, saying what waits.
 fn explain(failed: Failed, count: u64) -> Failed {
+    if failed.is_damage || matches!(failed.code.as_str(), "journal-damaged" | "tampered" | "internal") {
+        // Whether anything waits is what nobody knows now.
+        return failed;
+    }
     let verb = if count == 1 { "waits" } else { "wait" };
     let waiting = format!("{} {verb} for it", human::count(count, "message"));
     let why = if failed.why.is_empty() { waiting } else { format!("{}; {waiting}", failed.why) };

@@ -47,6 +47,8 @@ pub(crate) async fn work(
 ) -> Result<Ended, Failed> {
     let (chat, lanes) = (&connected.chat, &conversations.lanes);
     let mut stages = Stages::new(&command.out);
+    // Whoever runs this looks now: nobody is to wait for a moment that was set while the destination was away.
+    chat.try_now().await.during("cannot write to the journal")?;
     let ended = loop {
         let ended = run(command, conversations, chat, &mut stages).await.during("cannot go on")?;
         if ended != Ended::Drained || !others_work(conversations, wanted).await.during("cannot read the journal")? {

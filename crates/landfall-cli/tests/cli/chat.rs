@@ -319,7 +319,7 @@ fn a_lane_that_is_made_by_sending_is_told_and_no_other() {
 fn what_can_never_be_reached_is_refused_before_anything_is_taken_in_charge() {
     let world = acquainted();
     fs::write(world.path("file"), "").unwrap();
-    for to in ["file", "http://192.0.2.1:8711", "ftp://host"] {
+    for to in ["file", "http://192.0.2.1:8711", "http://127.0.0.1.example.invalid:1", "ftp://host"] {
         world.run(["send", "--text", "t", "--lane", "family", "--to", to]).exits(2);
         world.run(["run"]).exits(0);
     }
@@ -379,7 +379,7 @@ fn each_destination_that_cannot_be_reached_is_named() {
 #[test]
 fn a_text_of_several_lines_is_shown_in_lines_and_may_begin_with_a_dash() {
     let world = acquainted();
-    world.run(["send", "--text", "-one\ntwo", "--lane", "family", "--to", POST]).exits(0);
+    world.run(["send", "--text=-one\ntwo", "--lane", "family", "--to", POST]).exits(0);
     let tail = other(&world, ["lane", "tail", "family", "--from", POST]);
     let lines: Vec<&str> = tail.exits(0).stdout().lines().collect();
     assert!(lines[0].ends_with("-one") && lines[1].ends_with("  two"), "{lines:?}");
@@ -387,4 +387,19 @@ fn a_text_of_several_lines_is_shown_in_lines_and_may_begin_with_a_dash() {
     assert_eq!(tail.exits(0).stdout(), "");
     let lanes = other(&world, ["lane", "ls", "--to", POST, "--json"]);
     assert_eq!(lanes.exits(0).json()["lanes"][0]["read"], 1);
+}
+
+#[test]
+fn what_was_taken_back_is_so_whether_or_not_its_leftovers_can_be_removed() {
+    let world = acquainted();
+    let send = ["send", "--text", "t", "--lane", "family", "--to", POST, "--budget", "0s", "--json"];
+    let id = world.run(send).exits(5).json()["items"][0]["id"].to_string();
+    let key = fs::read(world.path("home/host.key")).unwrap();
+    fs::write(world.path("home/host.key"), "no key").unwrap();
+    let discard = world.run(["discard", &id, "--json"]);
+    assert_eq!(discard.exits(0).json()["discarded"], 1);
+    assert!(discard.stderr().contains("host.key"), "{}", discard.stderr());
+    fs::write(world.path("home/host.key"), key).unwrap();
+    world.run(["run"]).exits(0);
+    assert!(arrived(&world).is_empty());
 }

@@ -270,18 +270,16 @@ async fn what_was_taken_behind_a_gateway_that_says_the_server_is_away_may_have_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_needs_somebody_to_log_in_waits_uncharged_until_somebody_says_so() {
+async fn what_needs_somebody_to_log_in_is_told_and_tried_once_by_each_run_uncharged() {
     let world = World::new().await;
-    let (device, publisher) = scripted(&world, vec![Published::LoggedOut]).await;
+    let (device, publisher) = scripted(&world, vec![Published::LoggedOut; 30]).await;
     device.send(vec![text("one"), text("two")]).await;
-    for _ in 0..3 {
-        device.run().await;
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+    for runs in 1..=30 {
+        let report = device.chat.run(ChatRun::default()).await.unwrap();
+        assert_eq!((report.logged_out, report.is_drained, publisher.said().len()), (1, true, runs));
     }
-    assert_eq!(texts(&publisher), ["one"], "nobody has logged in");
-    assert_eq!(device.chat.try_now().await.unwrap(), 1);
     device.run().await;
-    assert_eq!(texts(&publisher), ["one", "one", "two"]);
+    assert_eq!(texts(&publisher)[30..], ["one", "two"], "somebody has logged in");
 }
 
 // Edited.

@@ -1,6 +1,6 @@
 //! Where a vault is served.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use http::{
     Uri,
@@ -44,6 +44,17 @@ impl Origin {
         })
     }
 
+    /// It is reached without any network: this machine, by whichever of its names.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.authority.host().trim_matches(['[', ']']);
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback())
+    }
+
+    /// Its port, also if it is the scheme's own.
+    pub fn port(&self) -> u16 {
+        self.authority.port_u16().unwrap_or(if self.scheme == Scheme::HTTPS { 443 } else { 80 })
+    }
+
     /// The absolute URI of a path of our own.
     ///
     /// # Errors
@@ -84,10 +95,6 @@ impl Origin {
             return Err(BadOrigin("its port is not a number up to 65535"));
         }
         Ok(Self { scheme: scheme.clone(), authority: authority.clone() })
-    }
-
-    fn port(&self) -> u16 {
-        self.authority.port_u16().unwrap_or(if self.scheme == Scheme::HTTPS { 443 } else { 80 })
     }
 
     fn below(&self, path: &str) -> Option<Uri> {

@@ -200,7 +200,7 @@ impl Chat {
     }
 
     /// The network is back, or somebody looks: what waits for a moment, after a failure or because it was asked to, is tried
-    /// as soon as something runs. Returns how many.
+    /// as soon as something runs, and what was tried in vain before counts no more. Returns how many.
     pub async fn try_now(&self) -> Result<usize, Error> {
         self.inner.outage.is_over();
         let destination = self.inner.destination;

@@ -118,7 +118,8 @@ pub struct ChatHost {
     pub publisher: Arc<dyn Publisher>,
     /// Moves bytes.
     pub moves: Moves,
-    /// Draws photos of kinds that nothing here draws.
+    /// Draws photos of kinds that nothing here draws. Every process that works on the messages of this home needs one that
+    /// draws the same: where it is missing such a photo needs a person.
     pub decoder: Option<Arc<dyn PictureDecoder>>,
 }
 
@@ -181,6 +182,7 @@ impl Chat {
     /// # Errors
     /// The journal's.
     pub async fn overall(&self) -> Result<Overall, Error> {
+        let _turn = self.inner.burst.turn().await;
         let (destination, known) = (self.inner.destination, self.inner.burst.unfinished());
         let read = move |tx: &landfall_store::Tx<'_>| Ok((tx.message_bytes(destination)?, tx.last_end(&known)?));
         let (unfinished, last_end) = self.inner.engine.journal.read(read).await?;

@@ -31,6 +31,8 @@ pub struct Overall {
 /// What this process has seen of a burst.
 #[derive(Default)]
 pub(crate) struct Burst {
+    /// Held from the reading of the journal on: a look at what was before another look would take back what that one saw.
+    turn: tokio::sync::Mutex<()>,
     shares: Mutex<BTreeMap<i64, Share>>,
 }
 
@@ -43,6 +45,11 @@ struct Share {
 }
 
 impl Burst {
+    /// One look after the other.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     /// Messages of the burst that were not finished at the last look.
     pub(crate) fn unfinished(&self) -> Vec<ItemId> {
         let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);

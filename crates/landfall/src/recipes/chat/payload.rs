@@ -1,6 +1,11 @@
 //! From what was handed over to a payload: photos made smaller, then one pass of sealing, straight to a file.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
 
 use landfall_core::{Code, Failure, Remedy};
 use landfall_crypto::xmtp::{
@@ -88,7 +93,9 @@ fn smaller(
     let kind = sniff(&head[..count]).ok_or(Unmade::NoPhoto(NoThumbnail::Unsupported))?;
     let host = decoder.filter(|host| !is_drawable(&head[..count]) && host.draws(kind));
     let Some(host) = host else { return drawn(Seekable { file, position: 0, length }, length, kind, limits) };
-    let jpeg = host.to_jpeg(path, limits.edge);
+    // A bug in a decoder must cost a photo, and not the process that has others in its care.
+    let jpeg = catch_unwind(AssertUnwindSafe(|| host.to_jpeg(path, limits.edge)));
+    let jpeg = jpeg.unwrap_or_else(|_| Err(io::Error::other("the decoder of the host panicked")));
     let jpeg = jpeg.map_err(|error| Unmade::NoPhoto(NoThumbnail::Malformed(error.to_string())))?;
     let length = jpeg.len() as u64;
     drawn(io::Cursor::new(jpeg), length, MediaKind::Jpeg, limits)

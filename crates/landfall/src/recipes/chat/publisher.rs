@@ -31,8 +31,8 @@ pub enum Published {
         /// What happened, as a sentence.
         reason: String,
     },
-    /// Nothing was tried, or it was turned away at the door: somebody has to log in. No attempt is charged, and none is
-    /// made before [`Chat::try_now`](super::Chat::try_now).
+    /// Nothing was tried, or it was turned away at the door: somebody has to log in
+    /// ([`ChatReport::logged_out`](super::ChatReport::logged_out)). No attempt is charged, and each run makes one.
     LoggedOut,
     /// Nothing was tried: the publisher is not ready yet. No attempt is charged.
     NotReady {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use landfall_core::{PutReport, Timestamp};
-use landfall_store::{CarrierName, Lease, MessageOutlook, Tx, Version};
+use landfall_core::{PutReport, Timestamp, Waits};
+use landfall_store::{CarrierName, Lease, MessageOutlook, MessagesLeft, Tx, Version};
 
 use super::{Chat, Moves, mover, transfer::Transfer, under_way::UnderWay, work::Work};
 use crate::{Error, Silent, Stop, worker::Worker};
@@ -33,6 +33,8 @@ pub struct ChatReport {
     pub is_drained: bool,
     /// Messages that are not finished and not staged.
     pub remaining: u64,
+    /// Messages that wait until somebody has logged in. Each run tries once whether somebody has.
+    pub logged_out: u64,
     /// Transfers that the platform's carrier may take, or has.
     pub transfers: u64,
     /// When something could go on by itself next.
@@ -89,8 +91,8 @@ impl Chat {
     async fn left(&self, published: u64, is_drained: bool) -> Result<ChatReport, Error> {
         let destination = self.inner.destination;
         let left = self.inner.engine.journal.read(move |tx| tx.messages_left(destination));
-        let (remaining, transfers, next_wake) = left.await?;
-        Ok(ChatReport { published, is_drained, remaining, transfers, next_wake })
+        let MessagesLeft { remaining, logged_out, transfers, next_wake } = left.await?;
+        Ok(ChatReport { published, is_drained, remaining, logged_out, transfers, next_wake })
     }
 }
 
@@ -106,6 +108,7 @@ struct Keeper<'c> {
 /// Until nothing is left to do (`true`), or somebody says stop.
 async fn until_drained(keeper: &mut Keeper<'_>, work: &mut UnderWay, stop: &Stop) -> Result<bool, Error> {
     let mut swept = false;
+    keeper.wake_logged_out().await?;
     loop {
         if stop.was_said() {
             return Ok(false);
@@ -179,6 +182,16 @@ impl Keeper<'_> {
         let outlook = inner.engine.journal.read(read).await?;
         self.seen = version.map(|version| (version, outlook.clone()));
         Ok(outlook)
+    }
+
+    /// Nobody may have told that somebody has logged in.
+    async fn wake_logged_out(&self) -> Result<(), Error> {
+        let inner = &self.chat.inner;
+        let destination = inner.destination;
+        if inner.engine.journal.read(move |tx| tx.waits_for_secrets(destination)).await? {
+            inner.engine.journal.write(move |tx| tx.wake_waiting(destination, Waits::Token)).await?;
+        }
+        Ok(())
     }
 
     async fn claim(&mut self) -> Result<Vec<Lease>, Error> {

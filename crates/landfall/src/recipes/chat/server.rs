@@ -42,8 +42,9 @@ impl ChatServer {
         if let Some(path) = asset_url.strip_prefix(IN_PROCESS) {
             return path.to_owned();
         }
-        match (on_loopback(asset_url), on_loopback(&self.vault.origin().to_string())) {
-            (Some((port, path)), Some((own_port, _))) if port == own_port => path.to_owned(),
+        let own = self.vault.origin();
+        match on_loopback(asset_url) {
+            Some((port, path)) if own.is_loopback() && port == own.port() => path.to_owned(),
             _ => asset_url.to_owned(),
         }
     }
@@ -99,14 +100,12 @@ impl ChatServer {
     }
 }
 
-/// The port and the path of an address that names this machine.
+/// The port and the path of an address that names this machine, without TLS.
 fn on_loopback(url: &str) -> Option<(u16, &str)> {
-    let uri: http::Uri = url.parse().ok()?;
-    let host = uri.host()?.trim_matches(['[', ']']);
-    let is_loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|host| host.is_loopback());
-    let (_, behind) = url.split_once("://")?;
-    let path = behind.find('/').map_or("/", |at| &behind[at..]);
-    (is_loopback && uri.scheme_str() == Some("http")).then_some((uri.port_u16().unwrap_or(80), path))
+    let behind = url.strip_prefix("http://")?;
+    let (_, path) = behind.split_at(behind.find('/')?);
+    let origin = Origin::parse(url.strip_suffix(path)?).ok()?;
+    origin.is_loopback().then(|| (origin.port(), path))
 }
 
 /// A message that arrived in a lane.
@@ -230,7 +229,7 @@ mod tests {
             ("http://127.0.0.1:8647/v2/assets/a", Some((8647, "/v2/assets/a"))),
             ("http://localhost:8647/v2/assets/a", Some((8647, "/v2/assets/a"))),
             ("http://[::1]:8647/v2/assets/a", Some((8647, "/v2/assets/a"))),
-            ("http://localhost", Some((80, "/"))),
+            ("http://localhost/a", Some((80, "/a"))),
             ("https://127.0.0.1:8647/a", None),
             ("http://127.0.0.1.example:8647/a", None),
             ("http://example:8647/a", None),
