@@ -57,10 +57,14 @@ impl Conversations {
     /// If the home cannot be used; `locked` if its host key is gone.
     pub(crate) async fn open(command: &Command, engine: Engine, place: Place) -> Result<Self, Failed> {
         let file = HostKeyFile::of(command);
-        if file.find()?.is_none() {
-            refuse_lost_key(&file, &engine).await?;
-        }
-        Self::with(file.find_or_draw()?, engine, place).await
+        let host = match file.find()? {
+            Some(host) => host,
+            None => {
+                refuse_lost_key(&file, &engine).await?;
+                file.find_or_draw()?
+            }
+        };
+        Self::with(host, engine, place).await
     }
 
     /// Opens those with a place, if this home ever had any.

@@ -332,20 +332,26 @@ impl Tx<'_> {
                 expired += 1;
             }
         }
-        Ok(expired + self.doubt_expired(destination, now)?)
+        Ok(expired + self.doubt_expired(destination, bytes_per_second_min, now)?)
     }
 
     /// Attempts that a session was given, and whose grants have ended: if nobody has said that they began, whoever was to
     /// begin with them may be dead; if they began long ago, it may be that nobody opens that session again. They are asked
     /// about.
-    fn doubt_expired(&self, destination: DestinationId, now: Timestamp) -> Result<usize, StoreError> {
+    fn doubt_expired(
+        &self,
+        destination: DestinationId,
+        bytes_per_second_min: u64,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let speed = i64::try_from(bytes_per_second_min).unwrap_or(i64::MAX).max(1);
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM attempt
-              WHERE state = 'out' AND session IS NOT NULL AND deadline <= iif(platform IS NULL, ?2, ?2 - ?3 - size / ?4)
+              WHERE state = 'out' AND session IS NOT NULL AND deadline <= iif(platform IS NULL, ?2, ?2 - ?3 - size * 1000 / ?4)
                 AND (SELECT destination FROM item WHERE item.id = attempt.item) = ?1"
         ))?;
         let given = statement
-            .query_map((destination.0, now.0, BEGUN_LATE_MS, BYTES_PER_MS_MIN), read_attempt)?
+            .query_map((destination.0, now.0, BEGUN_LATE_MS, speed), read_attempt)?
             .collect::<Result<Vec<_>, _>>()?;
         for attempt in &given {
             self.connection
@@ -422,8 +428,6 @@ impl Tx<'_> {
 /// A transfer that began in time may go on for so long after its grant has ended, in milliseconds, and for as long as a slow
 /// one takes for its bytes.
 const BEGUN_LATE_MS: i64 = 3_600_000;
-/// How slow that is, in bytes per millisecond.
-const BYTES_PER_MS_MIN: i64 = 20;
 
 const COLUMNS: &str = "id, item, file, size, digest, request, asset_url, deadline, state, worker, platform, created_at";
 

@@ -191,8 +191,7 @@ async fn a_slow_publisher_of_one_lane_holds_up_no_other() {
     let device = world.device(Made { publisher: Some(Arc::clone(&publisher) as _), ..Made::default() }).await;
     let other = device.chat.lane("friends").await.unwrap();
     *world.wire.pace.lock().unwrap() = vec![Duration::from_secs(600)];
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("behind the photo")]).await;
+    device.send_photo(&world.photo("a.jpg"), "behind the photo").await;
     device.chat.send(&other, vec![text("to friends")]).await.unwrap();
     let budget = ChatRun { budget: Some(Duration::from_secs(30)), ..ChatRun::default() };
     let report = device.chat.run(budget).await.unwrap();

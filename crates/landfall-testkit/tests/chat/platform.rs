@@ -7,7 +7,7 @@ use landfall::recipes::chat::{ChatRun, Part, Stage, Transfer};
 use landfall_core::PutReport;
 use landfall_store::Reported;
 
-use crate::world::{Device, Made, World, text};
+use crate::world::{Device, Made, World};
 
 const ANSWERED: PutReport = PutReport::Answered { status: 200, retry_after: None, says_expired: false };
 
@@ -26,8 +26,7 @@ async fn put(world: &World, device: &Device, transfer: &Transfer) -> u16 {
 async fn a_message_goes_out_in_a_new_process_after_the_platform_has_moved_its_bytes() {
     let world = World::new().await;
     let device = world.device(by_platform()).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    let photo = device.send_photo(&world.photo("a.jpg"), "text a").await;
     let report = device.chat.run(ChatRun::default()).await.unwrap();
     assert_eq!((report.remaining, report.transfers), (2, 1));
     let transfer = device.chat.take_transfers(10).await.unwrap().remove(0);
@@ -86,8 +85,7 @@ async fn a_transfer_that_the_platform_forgot_is_asked_about_and_sent_anew() {
 async fn what_is_taken_back_is_cancelled_and_its_file_stays_until_the_platform_lets_go() {
     let world = World::new().await;
     let device = world.device(by_platform()).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    let photo = device.send_photo(&world.photo("a.jpg"), "text a").await;
     device.run().await;
     let transfer = device.chat.take_transfers(10).await.unwrap().remove(0);
     device.chat.transfer_started(&transfer.attempt, "task 1").await.unwrap();

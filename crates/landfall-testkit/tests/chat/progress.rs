@@ -1,4 +1,5 @@
 //! How far a message is, as somebody sees who watches.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
 
 use std::{
     path::{Path, PathBuf},
@@ -8,13 +9,26 @@ use std::{
 use landfall::recipes::chat::{NewFile, Overall, Part, Stage, Treatment, Uploaded};
 use landfall_core::PutReport;
 
-use crate::world::{Made, World};
+use crate::world::{Device, Made, World};
 
 /// A file of the disk, to be sent as it is.
 fn as_it_is(name: &str) -> NewFile {
     let path: PathBuf = Path::new("/photos").join(name);
     let mime = "application/octet-stream".to_owned();
     NewFile { path, name: name.to_owned(), mime, treatment: Treatment::AsItIs }
+}
+
+/// Works until nothing is left, and looks whenever a transfer has got further.
+async fn while_it_runs(device: &Device, mut look: impl AsyncFnMut()) {
+    let mut changes = device.chat.progress_changes();
+    let mut run = std::pin::pin!(device.run());
+    loop {
+        tokio::select! {
+            () = &mut run => break,
+            changed = changes.changed() => changed.unwrap(),
+        }
+        look().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -28,22 +42,13 @@ async fn a_photo_of_five_megabytes_shows_how_far_it_is_in_many_small_steps() {
     world.wire.goes_slowly(Duration::from_millis(50));
     let mut seen: Vec<f64> = Vec::new();
     let mut bytes_sent = vec![0];
-    let mut changes = device.chat.progress_changes();
-    {
-        let mut run = std::pin::pin!(device.run());
-        loop {
-            tokio::select! {
-                () = &mut run => break,
-                changed = changes.changed() => changed.unwrap(),
-            }
-            let stage = device.stages().await.remove(0);
-            if let Stage::Uploading(far) = stage {
-                let fraction = far.fraction();
-                seen.push(fraction);
-                bytes_sent.push(device.chat.overall().await.unwrap().bytes_sent);
-            }
+    while_it_runs(&device, async || {
+        if let Stage::Uploading(far) = device.stages().await.remove(0) {
+            seen.push(far.fraction());
+            bytes_sent.push(device.chat.overall().await.unwrap().bytes_sent);
         }
-    }
+    })
+    .await;
     assert!(seen.is_sorted() && seen.iter().all(|fraction| (0.0..1.0).contains(fraction)), "{seen:?}");
     assert!(bytes_sent.is_sorted(), "{bytes_sent:?}");
     seen.dedup();
@@ -66,23 +71,16 @@ async fn one_bar_over_several_files_never_goes_back_while_some_end_fail_and_are_
     device.send(batch).await;
     world.wire.goes_slowly(Duration::from_millis(50));
     let mut seen: Vec<Overall> = Vec::new();
-    let mut changes = device.chat.progress_changes();
-    {
-        let mut run = std::pin::pin!(device.run());
-        loop {
-            tokio::select! {
-                () = &mut run => break,
-                changed = changes.changed() => changed.unwrap(),
-            }
-            let overall = device.chat.overall().await.unwrap();
-            if overall.messages == 2 && seen.last().is_some_and(|last| last.messages == 3) {
-                // One of them has ended, and another comes.
-                let id = device.chat.stage(as_it_is("d.bin"), None).await.unwrap();
-                device.send(vec![Part::Staged(id)]).await;
-            }
-            seen.push(overall);
+    while_it_runs(&device, async || {
+        let overall = device.chat.overall().await.unwrap();
+        if overall.messages == 2 && seen.last().is_some_and(|last| last.messages == 3) {
+            // One of them has ended, and another comes.
+            let id = device.chat.stage(as_it_is("d.bin"), None).await.unwrap();
+            device.send(vec![Part::Staged(id)]).await;
         }
-    }
+        seen.push(overall);
+    })
+    .await;
     assert!(seen.is_sorted_by_key(|overall| overall.bytes_sent), "{seen:?}");
     assert!(seen.is_sorted_by_key(|overall| overall.bytes), "{seen:?}");
     let half_way = seen.iter().find(|overall| overall.messages == 2).unwrap();

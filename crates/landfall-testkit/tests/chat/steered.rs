@@ -147,8 +147,7 @@ async fn an_upload_that_fails_is_tried_again_whatever_page_the_failure_came_with
     let world = World::new().await;
     let device = world.device(Made::default()).await;
     *world.wire.refusals.lock().unwrap() = vec![500, 502, 520];
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    device.send_photo(&world.photo("a.jpg"), "text a").await;
     device.run().await;
     assert_eq!((world.wire.puts(), world.told().await), (4, vec!["a.jpg".to_owned(), "text a".to_owned()]));
 }
@@ -211,8 +210,7 @@ async fn a_caption_never_passes_its_photo_where_others_do() {
     let (device, publisher) = scripted(&world, vec![]).await;
     device.chat.set_policy(&device.lane, PublishOrder::Strict, OnFailure::Pass).await.unwrap();
     *world.wire.refusals.lock().unwrap() = vec![413];
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("caption")]).await;
+    let photo = device.send_photo(&world.photo("a.jpg"), "caption").await;
     device.send(vec![text("later")]).await;
     device.run().await;
     assert_eq!(texts(&publisher), ["later"]);
@@ -228,8 +226,7 @@ async fn a_refused_upload_holds_up_what_is_behind_it_and_goes_out_when_it_is_ret
     let world = World::new().await;
     let device = world.device(Made::default()).await;
     *world.wire.refusals.lock().unwrap() = vec![413];
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    let photo = device.send_photo(&world.photo("a.jpg"), "text a").await;
     device.send(vec![text("later")]).await;
     device.run().await;
     assert!(matches!(device.stages().await[0], Stage::Failed { code: Code::Refused, .. }));

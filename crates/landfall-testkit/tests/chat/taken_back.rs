@@ -135,8 +135,7 @@ async fn a_photo_taken_back_before_its_upload_begins_is_never_put() {
     let (device, publisher) = slow(&world, vec![]).await;
     device.send(vec![text("one")]).await;
     let run = amid(&device).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    let photo = device.send_photo(&world.photo("a.jpg"), "text a").await;
     assert_eq!(device.chat.discard(photo).await.unwrap().len(), 2, "and the text that goes with it");
     run.await.unwrap();
     assert_eq!((world.wire.puts(), texts(&publisher)), (0, vec!["one".to_owned()]));
@@ -148,8 +147,7 @@ async fn a_photo_taken_back_while_it_uploads_holds_up_nothing_and_its_upload_is_
     let world = World::new().await;
     let device = world.device(Made::default()).await;
     *world.wire.pace.lock().unwrap() = vec![Duration::from_secs(24 * 3600)];
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    let photo = device.send_photo(&world.photo("a.jpg"), "text a").await;
     let run = amid(&device).await;
     assert!(matches!(device.stages().await[0], Stage::Uploading(_)));
     assert_eq!(device.chat.discard(photo).await.unwrap().len(), 2);
@@ -180,8 +178,7 @@ async fn a_photo_taken_back_once_it_is_uploaded_leaves_nothing_here() {
 async fn a_photo_taken_back_while_it_is_published_takes_its_text_along() {
     let world = World::new().await;
     let (device, publisher) = slow(&world, vec![]).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    let photo = device.send_photo(&world.photo("a.jpg"), "text a").await;
     device.send(vec![text("later")]).await;
     let run = amid(&device).await;
     assert_eq!(texts(&publisher), ["a.jpg"]);
@@ -199,8 +196,7 @@ async fn a_photo_taken_back_at_whatever_moment_leaves_nothing_here_and_holds_up_
         let world = World::new().await;
         let (device, publisher) = slow(&world, vec![]).await;
         *world.wire.pace.lock().unwrap() = vec![SLOW];
-        let photo = device.stage(&world.photo("a.jpg")).await;
-        device.send(vec![Part::Staged(photo), text("text a")]).await;
+        let photo = device.send_photo(&world.photo("a.jpg"), "text a").await;
         device.send(vec![text("later")]).await;
         let chat = device.chat.clone();
         let run = tokio::spawn(async move { chat.run(ChatRun::default()).await.unwrap() });

@@ -42,8 +42,7 @@ fn remote(publisher: &Scripted, at: usize) -> RemoteAttachment {
 async fn uploads_that_never_arrive_are_a_persons_business_in_the_end() {
     let world = World::new().await;
     let device = world.device(by_platform()).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    let photo = device.send_photo(&world.photo("a.jpg"), "text a").await;
     let mut attempts = 0;
     loop {
         // Once to hear what the remote says, and once more when the pause that follows is over.
@@ -76,8 +75,7 @@ async fn what_was_fixed_and_never_told_is_put_anew_once_its_payload_may_soon_be_
     let publisher = Scripted::answering(vec![Published::NotReady { retry_after: Duration::from_secs(600) }]);
     let made = || Made { publisher: Some(Arc::clone(&publisher) as _), ..Made::default() };
     let device = world.device(made()).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    let photo = device.send_photo(&world.photo("a.jpg"), "text a").await;
     device.run().await;
     assert_eq!((publisher.said().len(), times(&device, photo, "frozen").await), (1, 1), "it was turned away");
     device.kill();
@@ -101,8 +99,7 @@ async fn a_payload_that_is_gone_before_anybody_was_to_put_it_is_made_again_under
     let world = World::new().await;
     let publisher = Scripted::answering(vec![]);
     let device = world.device(Made { publisher: Some(Arc::clone(&publisher) as _), ..Made::default() }).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    let photo = device.send_photo(&world.photo("a.jpg"), "text a").await;
     let copy = device.spool("/home");
     // Nobody gives leave to put it.
     world.wire.is_down.store(true, Ordering::Relaxed);
@@ -176,8 +173,7 @@ async fn a_transfer_that_nobody_began_with_is_asked_about_when_its_leave_has_end
     for arrived in [false, true] {
         let world = World::new().await;
         let device = world.device(by_platform()).await;
-        let photo = device.stage(&world.photo("a.jpg")).await;
-        device.send(vec![Part::Staged(photo), text("text a")]).await;
+        device.send_photo(&world.photo("a.jpg"), "text a").await;
         device.run().await;
         let first = device.chat.take_transfers(10).await.unwrap().remove(0);
         if arrived {
@@ -215,8 +211,7 @@ async fn a_transfer_that_nobody_began_with_is_asked_about_when_its_leave_has_end
 async fn a_transfer_of_a_session_that_nobody_opens_again_is_asked_about_in_the_end() {
     let world = World::new().await;
     let device = world.device(by_platform()).await;
-    let photo = device.stage(&world.photo("a.jpg")).await;
-    device.send(vec![Part::Staged(photo), text("text a")]).await;
+    device.send_photo(&world.photo("a.jpg"), "text a").await;
     device.run().await;
     let first = device.chat.take_transfers(10).await.unwrap().remove(0);
     device.chat.transfer_started(&first.attempt, "task 1").await.unwrap();

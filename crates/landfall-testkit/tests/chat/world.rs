@@ -216,6 +216,13 @@ impl Device {
         self.chat.stage(file(path), None).await.unwrap()
     }
 
+    /// Sends a photo and a text that goes with it. Returns the photo's number.
+    pub(crate) async fn send_photo(&self, photo: &Path, caption: &str) -> ItemId {
+        let photo = self.stage(photo).await;
+        self.send(vec![Part::Staged(photo), text(caption)]).await;
+        photo
+    }
+
     pub(crate) async fn send(&self, batch: Vec<Part>) -> Vec<ItemId> {
         self.chat.send(&self.lane, batch).await.unwrap()
     }
