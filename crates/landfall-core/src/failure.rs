@@ -107,11 +107,25 @@ pub enum Code {
     TooManyAttempts,
     /// The keys are locked.
     Locked,
+    /// The credentials are good, and what was asked is not theirs to do.
+    AccessDenied,
+    /// The destination knows no such key, or the secret is not its own.
+    BadCredentials,
+    /// The credentials were good for a time that is over.
+    CredentialsExpired,
+    /// There is no such bucket.
+    NoSuchBucket,
+    /// The bucket is in another region.
+    WrongRegion,
+    /// The clock of this device and that of the destination differ too much.
+    ClockSkewed,
+    /// Something else is where this was to go.
+    KeyTaken,
 }
 
 impl Code {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 31] = [
         Self::Offline,
         Self::Throttled,
         Self::VaultFull,
@@ -136,6 +150,13 @@ impl Code {
         Self::TooManyPlaces,
         Self::TooManyAttempts,
         Self::Locked,
+        Self::AccessDenied,
+        Self::BadCredentials,
+        Self::CredentialsExpired,
+        Self::NoSuchBucket,
+        Self::WrongRegion,
+        Self::ClockSkewed,
+        Self::KeyTaken,
     ];
 
     /// The name in JSON and in the journal.
@@ -165,6 +186,13 @@ impl Code {
             Self::TooManyPlaces => "too-many-places",
             Self::TooManyAttempts => "too-many-attempts",
             Self::Locked => "locked",
+            Self::AccessDenied => "access-denied",
+            Self::BadCredentials => "bad-credentials",
+            Self::CredentialsExpired => "credentials-expired",
+            Self::NoSuchBucket => "no-such-bucket",
+            Self::WrongRegion => "wrong-region",
+            Self::ClockSkewed => "clock-skewed",
+            Self::KeyTaken => "key-taken",
         }
     }
 
@@ -188,7 +216,7 @@ impl Code {
             Self::Unauthorized => "run `landfall login` with a fresh token",
             Self::Refused => "read the message, mend the cause, then `landfall retry`",
             Self::BadAnswer => "check that the address is a Landfall server of a fitting version",
-            Self::Tampered => "do not trust this vault; keep the originals and check the server",
+            Self::Tampered => "do not trust what is there; keep the originals and check the server",
             Self::SourceVanished => "put the file back and `landfall retry`, or `landfall cancel` it",
             Self::SourceUnreadable => "make the file readable, then run the backup again",
             Self::SourceChanged => "let whoever writes the file finish, then run the backup again",
@@ -200,6 +228,17 @@ impl Code {
             }
             Self::TooManyAttempts => "read the last error, mend the cause, then `landfall retry`",
             Self::Locked => "run `landfall unlock`, or set LANDFALL_PASSWORD",
+            Self::AccessDenied => "give these keys the right that is named, then `landfall retry`",
+            Self::BadCredentials => "correct the keys with `landfall destination add --replace`, then `landfall retry`",
+            Self::CredentialsExpired => {
+                "get fresh ones, give them with `landfall destination add --replace`, then `landfall retry`"
+            }
+            Self::NoSuchBucket => {
+                "make the bucket, or correct its name with `landfall destination add --replace`, then `landfall retry`"
+            }
+            Self::WrongRegion => "correct the region with `landfall destination add --replace`, then `landfall retry`",
+            Self::ClockSkewed => "set the clock of this device",
+            Self::KeyTaken => "choose another name, or overwrite it with `--overwrite`",
         }
     }
 }

@@ -8,18 +8,24 @@
 //! Nothing here reads a clock, a file, a socket or a random generator. Callers pass in what they saw and carry out
 //! what they are told, so a thousand timelines can be decided in a millisecond.
 
+mod bandwidth;
+mod checksum;
 mod failure;
 mod lease;
 mod link;
 mod message;
 mod next;
+mod pace;
 mod part;
 mod retry;
 mod silence;
 mod state;
 mod time;
+mod upload;
 
 pub use self::{
+    bandwidth::{Bandwidth, BandwidthError, LocalMoment, Weekday},
+    checksum::{Algorithm, Checksum},
     failure::{Code, Failure, Remedy},
     lease::{BEAT_EVERY, Generation, STOPPED_AFTER, Verdict, Watch},
     link::{GATHERED_FROM, link_waits},
@@ -31,9 +37,11 @@ pub use self::{
         Action, Conditions, ItemView, ObjectState, ObjectView, PartState, PublishState, Role, Step, next_action,
         twin_waits_for,
     },
-    part::{PARTS_MAX, PartNumber, PartPlan, PartSpan},
+    pace::Pace,
+    part::{PARTS_MAX, PartLimits, PartNumber, PartPlan, PartSpan, PlanError},
     retry::{Gate, RetryPolicy},
     silence::DiskHealth,
-    state::{BlockReason, Class, ClassLimits, ItemId, Phase, Room, State, Waits},
+    state::{BlockReason, Class, ClassLimits, Held, ItemId, Phase, Room, State, Waits},
     time::Timestamp,
+    upload::{BucketObjectView, Proof, UploadKind, UploadStep, UploadView, Window, next_upload_step},
 };

@@ -30,7 +30,57 @@ pub const PARTS_MAX: u32 = 10_000;
 /// A plan aims below this many parts, as a reserve under [`PARTS_MAX`].
 const PARTS_AIM: u64 = 9_000;
 
+/// What a destination allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartLimits {
+    /// Fewest bytes of a part that is not the last.
+    pub part_min: u64,
+    /// Most bytes of a part.
+    pub part_max: u64,
+    /// Most bytes of an object.
+    pub object_max: u64,
+}
+
+impl PartLimits {
+    /// Those of Amazon S3: parts of 5 MiB to 5 GiB, [`PARTS_MAX`] of them, objects up to 48.8 TiB.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
+    pub const S3: Self = Self { part_min: 5 << 20, part_max: 5 << 30, object_max: (5 << 30) * PARTS_MAX as u64 };
+}
+
+/// Why an object cannot be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanError {
+    /// It is longer than the destination takes, in bytes.
+    TooLarge {
+        /// The most that it takes.
+        object_max: u64,
+    },
+}
+
+/// Parts are whole multiples of this, so that a plan is the same wherever it is made.
+const PART_STEP: u64 = 1 << 20;
+
 impl PartPlan {
+    /// A plan for an object of `size` bytes in equal parts of about `wanted` bytes: never more than the aim below
+    /// [`PARTS_MAX`], each a whole number of MiB within `limits`. What fits into one part is one part; an empty object
+    /// has one, which is empty.
+    ///
+    /// # Errors
+    /// [`PlanError::TooLarge`] if the destination takes no object of that length.
+    pub fn equal(size: u64, wanted: u64, limits: &PartLimits) -> Result<Self, PlanError> {
+        if size > limits.object_max {
+            return Err(PlanError::TooLarge { object_max: limits.object_max });
+        }
+        let enough = wanted.max(size.div_ceil(PARTS_AIM)).max(limits.part_min);
+        // Near the largest object the reserve is used up: a part that is as large as may be is always large enough.
+        let part_size = enough.saturating_add(PART_STEP - 1) / PART_STEP * PART_STEP;
+        let plan = Self { size, part_size: part_size.min(limits.part_max) };
+        if plan.size.div_ceil(plan.part_size) > u64::from(PARTS_MAX) {
+            return Err(PlanError::TooLarge { object_max: plan.part_size * u64::from(PARTS_MAX) });
+        }
+        Ok(plan)
+    }
+
     /// A plan for a sealed object of `size` bytes whose chunks are `chunk` bytes of ciphertext each: whole chunks per
     /// part, at least `chunks_per_part`, more if the object would have too many parts. `None` for an empty object.
     pub fn aligned(size: u64, chunk: u64, chunks_per_part: u64) -> Option<Self> {
@@ -44,8 +94,7 @@ impl PartPlan {
 
     /// A plan as it was stored. `None` if it could not have been made.
     pub fn from_stored(size: u64, part_size: u64) -> Option<Self> {
-        (size > 0 && part_size > 0 && size.div_ceil(part_size) <= u64::from(PARTS_MAX))
-            .then_some(Self { size, part_size })
+        (part_size > 0 && size.div_ceil(part_size) <= u64::from(PARTS_MAX)).then_some(Self { size, part_size })
     }
 
     /// Length of the object.
@@ -60,7 +109,7 @@ impl PartPlan {
 
     /// How many parts there are, at least 1.
     pub fn count(&self) -> u32 {
-        u32::try_from(self.size.div_ceil(self.part_size)).expect("a plan has at most PARTS_MAX parts")
+        u32::try_from(self.size.div_ceil(self.part_size).max(1)).expect("a plan has at most PARTS_MAX parts")
     }
 
     /// The object travels in one request and is stored when that is answered.
@@ -109,6 +158,42 @@ mod tests {
             prop_assert_eq!(at, size);
             prop_assert_eq!(PartPlan::from_stored(plan.size(), plan.part_size()), Some(plan));
         }
+    }
+
+    proptest! {
+        #[test]
+        fn an_object_of_any_length_is_cut_into_equal_parts_within_the_limits(
+            size in prop_oneof![
+                0u64..=PartLimits::S3.object_max,
+                0u64..=64 << 20,
+                (PartLimits::S3.object_max - (1 << 30))..=PartLimits::S3.object_max,
+                (0u64..=60_000).prop_map(|parts| parts * (5 << 20)),
+            ],
+            wanted in prop_oneof![Just(10u64 << 20), 1u64..=6 << 30],
+        ) {
+            let limits = PartLimits::S3;
+            let plan = PartPlan::equal(size, wanted, &limits).unwrap();
+            prop_assert!(plan.count() >= 1 && plan.count() <= PARTS_MAX);
+            prop_assert!(plan.part_size() >= limits.part_min && plan.part_size() <= limits.part_max);
+            prop_assert_eq!(plan.part_size() % PART_STEP, 0);
+            let mut at = 0;
+            for part in plan.parts() {
+                prop_assert_eq!(part.offset, at);
+                prop_assert!(part.length == plan.part_size() || part.number.0 == plan.count());
+                at += part.length;
+            }
+            prop_assert_eq!(at, size);
+            prop_assert_eq!(PartPlan::from_stored(plan.size(), plan.part_size()), Some(plan));
+        }
+    }
+
+    #[test]
+    fn what_a_destination_does_not_take_is_not_cut() {
+        let limits = PartLimits::S3;
+        assert!(PartPlan::equal(limits.object_max, 1, &limits).is_ok());
+        let error = PartPlan::equal(limits.object_max + 1, 1, &limits).unwrap_err();
+        assert_eq!(error, PlanError::TooLarge { object_max: limits.object_max });
+        assert_eq!(PartPlan::equal(0, 1, &limits).unwrap().part(PartNumber(1)).unwrap().length, 0);
     }
 
     #[test]

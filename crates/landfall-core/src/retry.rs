@@ -28,6 +28,14 @@ impl RetryPolicy {
         (full / 2 + (full / 2).mul_f64(fraction.clamp(0.0, 1.0))).max(Duration::from_millis(1))
     }
 
+    /// The pause after `failures` failures in a row (from 1) where the whole of `base · 2^(failures−1)`, capped, is
+    /// promised: that, and up to a quarter of it on top, as `fraction` (`0.0..1.0`, random) says.
+    pub fn delay_on_top(&self, failures: u32, fraction: f64) -> Duration {
+        let doubled = self.base.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+        let full = doubled.min(self.cap);
+        (full + (full / 4).mul_f64(fraction.clamp(0.0, 1.0))).max(Duration::from_millis(1))
+    }
+
     /// Whether `attempts` charged attempts are too many.
     pub fn is_exhausted(&self, attempts: u32) -> bool {
         attempts >= self.attempts_max
@@ -120,6 +128,9 @@ mod tests {
             let policy = RetryPolicy::default();
             let delay = policy.delay(failures, fraction);
             prop_assert!(delay >= Duration::from_millis(500) && delay <= policy.cap);
+            let delay = policy.delay_on_top(failures, fraction);
+            let promised = Duration::from_millis((1000u64 << failures.saturating_sub(1).min(40)).min(300_000));
+            prop_assert!(delay >= promised && delay <= promised + promised / 4);
         }
     }
 

@@ -97,44 +97,67 @@ pub enum Class {
     Video,
     /// Of a conversation. Its limits are those of its phases.
     Message,
+    /// To a bucket. It has a limit of its own, for each destination.
+    Upload,
 }
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 3] = [Self::Photo, Self::Video, Self::Message];
+    pub const ALL: [Self; 4] = [Self::Photo, Self::Video, Self::Message, Self::Upload];
 }
 
 /// How many items may be worked on at once, over all processes of a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClassLimits {
-    /// All classes together.
+    /// Photos and videos together.
     pub total: usize,
     /// Of these, videos.
     pub video: usize,
+    /// Uploads to one bucket.
+    pub upload: usize,
 }
 
 impl Default for ClassLimits {
     fn default() -> Self {
-        Self { total: 4, video: 2 }
+        Self { total: 4, video: 2, upload: 1 }
     }
 }
 
 impl ClassLimits {
-    /// How many more items of each class may be claimed when `photos` and `videos` are being worked on. The sum of what
-    /// is claimed must stay within `.total` of the answer.
-    pub fn room(self, photos: usize, videos: usize) -> Room {
-        let total = self.total.saturating_sub(photos + videos);
-        Room { total, video: self.video.saturating_sub(videos).min(total) }
+    /// How many more items of each class may be claimed when so many are being worked on. The sum of photos and videos
+    /// that are claimed must stay within `.total` of the answer.
+    pub fn room(self, held: Held) -> Room {
+        let total = self.total.saturating_sub(held.photos + held.videos);
+        let video = self.video.saturating_sub(held.videos).min(total);
+        Room { total, video, upload: self.upload.saturating_sub(held.uploads) }
     }
+
+    /// Most items at once.
+    pub fn most(self) -> usize {
+        self.total.max(self.upload)
+    }
+}
+
+/// How many items of each class are being worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Photos, over all destinations.
+    pub photos: usize,
+    /// Videos, over all destinations.
+    pub videos: usize,
+    /// Uploads to the bucket that is looked at.
+    pub uploads: usize,
 }
 
 /// What [`ClassLimits`] leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Items of any class.
+    /// Photos and videos.
     pub total: usize,
     /// Of these, videos.
     pub video: usize,
+    /// Uploads to the bucket that is looked at.
+    pub upload: usize,
 }
 
 macro_rules! names {
@@ -155,4 +178,4 @@ macro_rules! names {
 pub(crate) use names;
 
 names!(Phase { Prepare = "prepare", Upload = "upload", Publish = "publish" });
-names!(Class { Photo = "photo", Video = "video", Message = "message" });
+names!(Class { Photo = "photo", Video = "video", Message = "message", Upload = "upload" });

@@ -8,6 +8,11 @@ pub trait Clock: Send + Sync {
     fn wall_ms(&self) -> i64;
     /// Time since some fixed moment of this process; never goes back.
     fn monotonic(&self) -> Duration;
+    /// How far local time is ahead of UTC at a moment of the wall clock, in seconds. On phones the host may know better
+    /// than this process, and say so by a clock of its own.
+    fn local_offset_seconds(&self, _wall_ms: i64) -> i32 {
+        0
+    }
 }
 
 /// The clocks of this machine.
@@ -41,5 +46,10 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    fn local_offset_seconds(&self, wall_ms: i64) -> i32 {
+        let moment = jiff::Timestamp::from_millisecond(wall_ms).unwrap_or_default();
+        jiff::tz::TimeZone::system().to_offset(moment).seconds()
     }
 }
