@@ -1,6 +1,6 @@
 //! A server in this process as a destination.
 
-use std::{convert::Infallible, future::poll_fn};
+use std::future::poll_fn;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -8,12 +8,15 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use tower_service::Service;
 
-use crate::{Body, BodyError, Carrier, Loss, body::Watch, carrier::chain, vault::Origin};
+use crate::{Body, BodyError, Carrier, Loss, body::Watch, vault::Origin};
 
 /// Carries requests to a service, such as a router, by calling it. No socket is involved.
 ///
 /// It answers for the origin [`Origin::in_process`] alone: a request to any other is [`Loss::NotSent`], for it would
 /// reach a server that was not meant.
+///
+/// A service that fails instead of answering is one whose answer was lost: the [`Loss`] that it fails with, or
+/// [`Loss::NoAnswer`]. Routers never do; the servers of tests may.
 #[derive(Clone)]
 pub struct ServiceCarrier<S> {
     service: S,
@@ -28,8 +31,9 @@ impl<S> ServiceCarrier<S> {
 
 impl<S, B> Carrier for ServiceCarrier<S>
 where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
+    S::Error: Into<BodyError>,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BodyError>,
 {
@@ -41,13 +45,14 @@ where
             }
             let (head, body) = request.into_parts();
             let (body, watch) = Watch::over(body);
-            let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await;
-            let Ok(answer) = call(&mut service, Request::from_parts(head, body)).await;
+            let failed = |error: S::Error| Loss::of_answer(error.into());
+            poll_fn(|cx| service.poll_ready(cx)).await.map_err(failed)?;
+            let answer = call(&mut service, Request::from_parts(head, body)).await;
             // A server that was sent half a body refuses it. That answer is about our own error, which matters more.
             if let Some(error) = watch.error() {
                 return Err(Loss::BodyFailed(error));
             }
-            Ok(answer.map(|body| body.map_err(lost).boxed_unsync()))
+            Ok(answer.map_err(failed)?.map(|body| body.map_err(lost).boxed_unsync()))
         })
     }
 }
@@ -62,5 +67,5 @@ where
 }
 
 fn lost(error: impl Into<BodyError>) -> BodyError {
-    Box::new(Loss::NoAnswer(chain(error.into().as_ref())))
+    Box::new(Loss::of_answer(error.into()))
 }

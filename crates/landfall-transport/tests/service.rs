@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future, sync::Arc};
 
 use axum::{
     Router,
@@ -85,6 +85,18 @@ async fn an_answers_body_that_fails_is_no_answer() {
     let router = Router::new().route(route::ACCOUNT, get(half));
     let error = vault(router).call(request::account(), None).await.unwrap_err();
     assert!(matches!(error, CallError::Lost(Loss::NoAnswer(_))), "{error}");
+}
+
+#[tokio::test]
+async fn a_service_that_fails_has_lost_its_answer_and_may_say_how() {
+    let failing = |error: fn() -> BodyError| {
+        ServiceCarrier::new(tower::service_fn(move |_| future::ready(Err::<http::Response<Body>, _>(error()))))
+    };
+    let ask = || http::Request::get(Origin::in_process().path("/").unwrap()).body(empty()).unwrap();
+    let lost = failing(|| Box::new(OwnError(7))).carry(ask()).await.map(drop).unwrap_err();
+    assert!(matches!(&lost, Loss::NoAnswer(why) if why == "own error 7"), "{lost}");
+    let lost = failing(|| Box::new(Loss::Stalled)).carry(ask()).await.map(drop).unwrap_err();
+    assert!(matches!(lost, Loss::Stalled), "{lost}");
 }
 
 #[tokio::test]

@@ -14,12 +14,15 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use landfall_core::Code;
+use landfall_core::{Code, Timestamp};
 use landfall_transport::{
-    Body, BodyError, Carrier, HttpCarrier, HttpSettings, Loss, Measured, empty, vault::loss, whole,
+    Body, BodyError, Carrier, HttpCarrier, HttpSettings, Loss, Measured, empty,
+    s3::{Credentials, Place, Style, request, sign},
+    vault::{Origin, loss},
+    whole,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -386,6 +389,38 @@ async fn a_body_of_known_length_says_so_and_is_not_chunked() {
     let body = StreamBody::new(stream::iter([Ok(Frame::data(Bytes::from_static(b"four")))])).boxed_unsync();
     carrier().carry(put(&server.url, Measured::new(body, 4).boxed())).await.unwrap();
     server.done().await;
+}
+
+/// A store signs what it reads, so that a slash less, or a dot that is resolved, would be refused.
+#[tokio::test]
+async fn a_key_goes_out_byte_for_byte_as_it_was_signed() {
+    let place = |url: &str, style| {
+        let endpoint = Origin::parse(&url.replace("127.0.0.1", "localhost")).unwrap();
+        Place::new(Some(endpoint), "media", "x", Some(style)).unwrap()
+    };
+    for (style, expected) in [
+        (Style::Path, "GET /media//a/../b//./%C3%BC%2B%20%25?uploadId=a%2Fb HTTP/1.1\r\n"),
+        (Style::VirtualHost, "GET //a/../b//./%C3%BC%2B%20%25?uploadId=a%2Fb HTTP/1.1\r\n"),
+    ] {
+        let server = Server::once(async move |mut socket: TcpStream| {
+            let mut bytes = vec![0; expected.len()];
+            socket.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+            head(&mut socket).await;
+            socket.write_all(OK).await.unwrap();
+        })
+        .await;
+        let credentials = Credentials::new("k", "s", None).unwrap();
+        let request = request::list_parts("/a/../b//./ü+ %", "a/b", None);
+        let now = Timestamp(1_369_353_600_000);
+        let mut parts = sign(&request, &place(&server.url, style), &credentials, now).unwrap();
+        // The name with the bucket in it is known to nobody; the connection is made to the address.
+        let authority = server.url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let path = parts.uri.path_and_query().unwrap().clone();
+        parts.uri = Uri::builder().scheme("http").authority(authority).path_and_query(path).build().unwrap();
+        carrier().carry(Request::from_parts(parts, empty())).await.unwrap();
+        server.done().await;
+    }
 }
 
 fn carrier() -> HttpCarrier {

@@ -44,7 +44,7 @@ impl Vault {
     pub async fn call(&self, request: Request, body: Option<Body>) -> Result<Answer, CallError> {
         let request = self.prepare(request, body)?;
         let (head, body) = self.carrier.carry(request).await?.into_parts();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: read(body).await? })
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: read(body, JSON_BYTES_MAX).await? })
     }
 
     /// Performs a request whose answer is a file, and returns when its first bytes can be read: the status is 200, or
@@ -67,7 +67,7 @@ impl Vault {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
             status => {
                 let (head, body) = response.into_parts();
-                Err(refusal(status.as_u16(), &head.headers, &read(body).await?).into())
+                Err(refusal(status.as_u16(), &head.headers, &read(body, JSON_BYTES_MAX).await?).into())
             }
         }
     }
@@ -146,14 +146,14 @@ impl CallError {
     }
 }
 
-/// Reads a body, but not much more than the longest that can be an answer.
-async fn read(mut body: Body) -> Result<Bytes, Loss> {
+/// Reads a body up to `bytes_max`, the longest that can be an answer, and one byte more.
+pub(crate) async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Loss> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(Loss::of_answer)?.into_data() {
-            let room = JSON_BYTES_MAX + 1 - whole.len();
+            let room = bytes_max + 1 - whole.len();
             whole.extend_from_slice(&data[..data.len().min(room)]);
-            if whole.len() > JSON_BYTES_MAX {
+            if whole.len() > bytes_max {
                 break;
             }
         }

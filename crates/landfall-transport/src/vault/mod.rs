@@ -10,10 +10,10 @@
 //! protocol does not allow is a failure with [`landfall_core::Code::BadAnswer`].
 
 pub mod answer;
-mod client;
+pub(crate) mod client;
 mod origin;
 mod plan;
-mod refusal;
+pub(crate) mod refusal;
 pub mod request;
 pub(crate) mod retry_after;
 mod token;

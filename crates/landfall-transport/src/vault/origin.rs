@@ -50,6 +50,19 @@ impl Origin {
         host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback())
     }
 
+    /// Its host is an IP address and not a name.
+    pub(crate) fn is_address(&self) -> bool {
+        self.authority.host().trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    }
+
+    pub(crate) fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        self.authority.host()
+    }
+
     /// Its port, also if it is the scheme's own.
     pub fn port(&self) -> u16 {
         self.authority.port_u16().unwrap_or(if self.scheme == Scheme::HTTPS { 443 } else { 80 })

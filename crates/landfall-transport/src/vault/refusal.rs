@@ -214,7 +214,8 @@ fn s3_message(body: &[u8]) -> Option<&str> {
     s3_element(body, "<Message>", "</Message>")
 }
 
-fn s3_element<'b>(body: &'b [u8], begin: &str, end: &str) -> Option<&'b str> {
+/// What stands between two tags of an S3-style error, as it is written there.
+pub(crate) fn s3_element<'b>(body: &'b [u8], begin: &str, end: &str) -> Option<&'b str> {
     // An error is short. Anything longer is something else, and not searched.
     let text = std::str::from_utf8(body.get(..ERROR_BYTES_MAX).unwrap_or(body)).ok()?;
     let (_, error) = text.split_once("<Error")?;
@@ -224,7 +225,7 @@ fn s3_element<'b>(body: &'b [u8], begin: &str, end: &str) -> Option<&'b str> {
 }
 
 /// Text from elsewhere that may be shown to a person: short, and nothing a terminal would obey.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(DETAIL_CHARS_MAX).collect()
 }
 
