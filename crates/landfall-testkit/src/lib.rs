@@ -3,9 +3,11 @@
 //! The machines of this world have a [`SimClock`] that follows paused time, a [`SimDisk`] that forgets what was not
 //! synced when the power is cut, and the real SQLite on that disk by way of [`SimVfs`]. All randomness comes from a
 //! [`Seed`]. A [`world`] runs the real engine against the real server's router there, [`Chaos`] strikes it with
-//! faults, and an auditor looks at what is left. On a [`phone`] people talk to each other while everything goes wrong.
+//! faults, and an auditor looks at what is left. On a [`phone`] people talk to each other while everything goes wrong. A
+//! [`bucket`] is a server of another kind, S3's, with a script of all that goes wrong there.
 
 mod audit;
+pub mod bucket;
 mod chaos;
 mod clock;
 mod disk;

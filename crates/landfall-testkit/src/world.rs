@@ -330,7 +330,7 @@ impl World {
     fn settings(&self, home: &Path, vfs: &str) -> Settings {
         Settings {
             vfs: Some(vfs.to_owned()),
-            limits: ClassLimits { total: 3, video: 2 },
+            limits: ClassLimits { total: 3, video: 2, upload: 2 },
             chunk_len: ChunkLen::new(CHUNK).expect("1 KiB is a length"),
             chunks_per_part: 2,
             memory_bytes: 64 << 10,

@@ -15,7 +15,7 @@ async fn many_parts_at_once_go_through_the_memory_of_three_chunks() {
         chunk_len,
         chunks_per_part: 8,
         memory_bytes: 3 * chunk_len.sealed_bytes() as u64,
-        limits: ClassLimits { total: 8, video: 2 },
+        limits: ClassLimits { total: 8, video: 2, upload: 1 },
         ..settings
     })
     .await;
