@@ -1,6 +1,6 @@
 //! Taking items to work on, and holding them.
 
-use landfall_core::{Class, ClassLimits, Generation, ItemId, Timestamp, Waits};
+use landfall_core::{Class, ClassLimits, Generation, Held, ItemId, Timestamp, Waits};
 use landfall_env::Sabotage;
 use rusqlite::OptionalExtension as _;
 
@@ -47,16 +47,20 @@ const WAIT_MAX_MS: i64 = 3_600_000;
 const OUTLOOK: &str = "SELECT
         count(*) FILTER (WHERE class = 'photo'),
         count(*) FILTER (WHERE class = 'video'),
+        count(*) FILTER (WHERE class = 'upload' AND destination = ?1),
         (SELECT min(not_before) FROM item WHERE waits = 'until'),
         EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'photo' AND state = 'active' AND waits = 'nothing'
                    AND worker IS NULL),
         EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'video' AND state = 'active' AND waits = 'nothing'
+                   AND worker IS NULL),
+        EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND class = 'upload' AND state = 'active' AND waits = 'nothing'
                    AND worker IS NULL),
         EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
                    AND waits <> 'unlock' AND waits <> 'token'
                    AND (waits <> 'item' OR NOT EXISTS (SELECT 1 FROM item AS other WHERE other.id = item.waits_item
                                                           AND (other.waits = 'unlock' OR other.waits = 'token')))),
         EXISTS (SELECT 1 FROM object WHERE destination = ?1 AND state = 'abandoning')
+            OR EXISTS (SELECT 1 FROM bucket_object WHERE destination = ?1 AND state = 'abandoning')
    FROM item INDEXED BY item_held WHERE worker IS NOT NULL";
 const WAITS_FOR_SECRETS: &str = "SELECT
         EXISTS (SELECT 1 FROM item WHERE destination = ?1 AND finished_at IS NULL AND state = 'active'
@@ -75,9 +79,13 @@ impl Tx<'_> {
         most: usize,
         now: Timestamp,
     ) -> Result<Vec<Lease>, StoreError> {
-        let (photos, videos) = self.held_by_class()?;
-        let mut room = limits.room(photos, videos);
+        let mut room = limits.room(self.held_by_class(destination)?);
         let mut leases = Vec::new();
+        while leases.len() < most && room.upload > 0 {
+            let Some((_, id, _)) = self.most_urgent(destination, Class::Upload)? else { break };
+            leases.push(self.take(worker, id, now)?);
+            room.upload -= 1;
+        }
         while leases.len() < most && room.total > 0 {
             let photo = self.most_urgent(destination, Class::Photo)?;
             let video = if room.video > 0 { self.most_urgent(destination, Class::Video)? } else { None };
@@ -95,12 +103,15 @@ impl Tx<'_> {
         Ok(leases)
     }
 
-    fn held_by_class(&self) -> Result<(usize, usize), StoreError> {
+    fn held_by_class(&self, destination: DestinationId) -> Result<Held, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT count(*) FILTER (WHERE class = 'photo'), count(*) FILTER (WHERE class = 'video') FROM item
+            "SELECT count(*) FILTER (WHERE class = 'photo'), count(*) FILTER (WHERE class = 'video'),
+                    count(*) FILTER (WHERE class = 'upload' AND destination = ?1) FROM item
               WHERE worker IS NOT NULL",
         )?;
-        Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        let held =
+            |row: &rusqlite::Row<'_>| Ok(Held { photos: row.get(0)?, videos: row.get(1)?, uploads: row.get(2)? });
+        Ok(statement.query_row([destination.0], held)?)
     }
 
     fn most_urgent(&self, destination: DestinationId, class: Class) -> Result<Option<(i64, i64, Class)>, StoreError> {
@@ -259,14 +270,14 @@ impl Tx<'_> {
     ) -> Result<Outlook, StoreError> {
         let mut statement = self.connection.prepare_cached(OUTLOOK)?;
         let outlook = statement.query_row([destination.0], |row| {
-            let room = limits.room(row.get(0)?, row.get(1)?);
-            let (photo, video): (bool, bool) = (row.get(3)?, row.get(4)?);
+            let room = limits.room(Held { photos: row.get(0)?, videos: row.get(1)?, uploads: row.get(2)? });
+            let (photo, video, upload): (bool, bool, bool) = (row.get(4)?, row.get(5)?, row.get(6)?);
             Ok(Outlook {
                 lost: Vec::new(),
-                can_claim: photo && room.total > 0 || video && room.video > 0,
-                due: row.get::<_, Option<i64>>(2)?.map(Timestamp),
-                has_queued: row.get(5)?,
-                has_abandoning: row.get(6)?,
+                can_claim: photo && room.total > 0 || video && room.video > 0 || upload && room.upload > 0,
+                due: row.get::<_, Option<i64>>(3)?.map(Timestamp),
+                has_queued: row.get(7)?,
+                has_abandoning: row.get(8)?,
             })
         })?;
         let can_claim = outlook.can_claim || !outlook.holds_at(now);

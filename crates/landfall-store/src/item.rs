@@ -388,6 +388,9 @@ impl Tx<'_> {
         if self.is_message(id)? {
             return self.retry_message(id, now);
         }
+        if self.is_upload(id)? {
+            return self.reactivate_upload(id, "blocked", "retried", now);
+        }
         self.reactivate(id, "blocked", "retried", now)
     }
 
@@ -395,6 +398,9 @@ impl Tx<'_> {
     pub fn resume(&self, id: ItemId, now: Timestamp) -> Result<bool, StoreError> {
         if self.is_message(id)? {
             return self.resume_message(id, now);
+        }
+        if self.is_upload(id)? {
+            return self.reactivate_upload(id, "paused", "resumed", now);
         }
         self.reactivate(id, "paused", "resumed", now)
     }
@@ -445,6 +451,9 @@ impl Tx<'_> {
     pub fn cancel(&self, id: ItemId, now: Timestamp) -> Result<bool, StoreError> {
         if self.is_message(id)? {
             return Ok(!self.discard(id, now)?.is_empty());
+        }
+        if self.is_upload(id)? {
+            return self.cancel_upload(id, now);
         }
         if self.item(id)?.state.is_final() {
             return Ok(false);

@@ -10,6 +10,8 @@
 //! Every writing transaction is `BEGIN IMMEDIATE`, so that any number of processes may share the file.
 
 mod attempt;
+mod bucket;
+mod bucket_object;
 mod claim;
 mod content;
 mod destination;
@@ -24,11 +26,17 @@ mod outlook;
 mod place;
 mod report;
 mod schema;
+mod session;
+mod upload;
 mod withdrawal;
 mod worker;
 
 pub use self::{
     attempt::{Attempt, AttemptState, CarrierName, NewAttempt, Reported},
+    bucket::BucketFacts,
+    bucket_object::{
+        AbandonedUpload, BucketObject, BucketObjectId, BucketPart, PlannedBucketObject, PlannedBucketPart,
+    },
     claim::{Lease, Outlook},
     content::{NewContent, SeenPlace},
     destination::{Destination, DestinationId, StoredCollection},
@@ -42,5 +50,7 @@ pub use self::{
     outlook::{MessageBytes, MessageLimits, MessageOutlook, MessagesLeft},
     place::{Offer, OfferOutcome, Root, RootId},
     report::{Counts, ItemSummary, ObjectSummary},
+    session::SessionRow,
+    upload::{BundleEntry, Enqueued, NewUpload, PreparedUpload, Upload},
     worker::WorkerRow,
 };

@@ -48,6 +48,8 @@ pub struct ItemSummary {
     pub recipe: String,
     /// Its album.
     pub album: String,
+    /// A worker is at it.
+    pub is_held: bool,
     /// The lane it was sent in, if it is a message.
     pub lane: Option<String>,
     /// Where it goes.
@@ -99,13 +101,17 @@ pub struct ObjectSummary {
 
 const SUMMARY: &str =
     "SELECT i.id, i.key, i.recipe, coalesce(i.album, ''), d.location, coalesce(r.path, X''),
-        coalesce(i.path, cast((SELECT m.name FROM message m WHERE m.item = i.id) AS BLOB), X''), i.state, i.phase, i.waits, i.waits_item,
+        coalesce(i.path, cast((SELECT m.name FROM message m WHERE m.item = i.id) AS BLOB),
+                 (SELECT u.source FROM upload u WHERE u.item = i.id), X''), i.state, i.phase, i.waits, i.waits_item,
         coalesce((SELECT m.payload_size FROM message m WHERE m.item = i.id), i.size), i.attempts, i.not_before, i.code, i.message, i.last_error, i.record, i.created_at, i.updated_at,
         (SELECT coalesce(sum(min(o.part_size, o.size - (p.number - 1) * o.part_size)), 0)
            FROM object o JOIN part p ON p.object = o.id
           WHERE o.item = i.id AND o.role = 'file' AND o.state NOT IN ('abandoning', 'abandoned') AND p.state = 'stored')
-          + coalesce((SELECT m.payload_size FROM message m WHERE m.item = i.id AND m.stored_at IS NOT NULL), 0),
-        (SELECT l.name FROM lane l WHERE l.id = i.lane)
+          + coalesce((SELECT m.payload_size FROM message m WHERE m.item = i.id AND m.stored_at IS NOT NULL), 0)
+          + (SELECT coalesce(sum(min(o.part_size, o.size - (p.number - 1) * o.part_size)), 0)
+               FROM bucket_object o JOIN bucket_part p ON p.object = o.id
+              WHERE o.item = i.id AND o.state NOT IN ('abandoning', 'abandoned') AND p.state = 'stored'),
+        (SELECT l.name FROM lane l WHERE l.id = i.lane), i.worker IS NOT NULL
    FROM item i JOIN destination d ON d.id = i.destination LEFT JOIN root r ON r.id = i.root";
 
 // `finished_at IS NULL` lets SQLite use the index of what is unfinished.
@@ -144,7 +150,8 @@ impl Tx<'_> {
         )?;
         (counts.done, counts.dropped) = finished.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut abandoning = self.connection.prepare_cached(
-            "SELECT count(*) FROM object WHERE state = 'abandoning' AND destination = coalesce(?1, destination)",
+            "SELECT (SELECT count(*) FROM object WHERE state = 'abandoning' AND destination = coalesce(?1, destination))
+                  + (SELECT count(*) FROM bucket_object WHERE state = 'abandoning' AND destination = coalesce(?1, destination))",
         )?;
         counts.abandoning = abandoning.query_row([id], |row| row.get(0))?;
         Ok(counts)
@@ -196,7 +203,14 @@ impl Tx<'_> {
 
     fn object_summaries(&self, item: ItemId) -> Result<Vec<ObjectSummary>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT role, object_key, state, size FROM object WHERE item = ?1 AND state <> 'abandoned' ORDER BY role = 'file', id",
+            "SELECT role, object_key, state, size FROM
+                 (SELECT role, object_key, state, size, id FROM object WHERE item = ?1 AND state <> 'abandoned'
+                   UNION ALL
+                  SELECT 'file', object_key, state, size, id FROM bucket_object WHERE item = ?1 AND state <> 'abandoned'
+                   UNION ALL
+                  SELECT 'file', object_key, 'absent', 0, item FROM upload WHERE item = ?1
+                     AND NOT EXISTS (SELECT 1 FROM bucket_object WHERE item = ?1 AND state <> 'abandoned'))
+              ORDER BY role = 'file', id",
         )?;
         let rows = statement.query_map([item.0], |row| {
             Ok(ObjectSummary {
@@ -225,6 +239,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ItemSummary> {
         recipe: row.get(2)?,
         album: row.get(3)?,
         lane: row.get(21)?,
+        is_held: row.get(22)?,
         destination: row.get(4)?,
         source: (row.get(5)?, row.get(6)?),
         state,

@@ -40,7 +40,7 @@ async fn class_limits_hold_over_all_processes() {
         bench.offer_video(&format!("{number}.mp4"), number).await;
         bench.offer(&format!("{number}.jpg"), 100 + number).await;
     }
-    let limits = ClassLimits { total: 4, video: 2 };
+    let limits = ClassLimits { total: 4, video: 2, upload: 1 };
     let here = bench.claim_within("here", limits, 3).await;
     let there = bench.another_process().await.claim_within("there", limits, 10).await;
     assert_eq!(here.len() + there.len(), 4);
@@ -180,7 +180,7 @@ async fn an_outlook_holds_until_a_moment_comes_or_the_clock_jumps_back() {
     let until = NOW.after(Duration::from_secs(60));
     bench.journal.write(move |tx| tx.release(&lease, Waits::Until(until), NOW)).await.unwrap();
     let destination = bench.destination;
-    let limits = ClassLimits { total: 1, video: 1 };
+    let limits = ClassLimits { total: 1, video: 1, upload: 1 };
     let outlook = bench.journal.read(move |tx| tx.outlook(destination, &[], limits, NOW)).await.unwrap();
     assert!(!outlook.can_claim && outlook.has_queued);
     assert_eq!(outlook.due, Some(until));
@@ -197,7 +197,7 @@ async fn a_twin_of_an_item_that_waits_for_a_token_does_not_go_on_by_itself() {
     assert_eq!(bench.prepare(&second, 7).await, PreparedOutcome::Twin(first.item));
     let destination = bench.destination;
     let outlook = async || {
-        let limits = ClassLimits { total: 1, video: 1 };
+        let limits = ClassLimits { total: 1, video: 1, upload: 1 };
         bench.journal.read(move |tx| tx.outlook(destination, &[], limits, NOW)).await.unwrap()
     };
     assert!(outlook().await.has_queued);

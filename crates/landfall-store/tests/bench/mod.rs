@@ -10,7 +10,7 @@ use landfall_store::{
 };
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
-const ALL: ClassLimits = ClassLimits { total: 1000, video: 1000 };
+const ALL: ClassLimits = ClassLimits { total: 1000, video: 1000, upload: 1000 };
 
 pub(crate) struct Bench {
     pub(crate) journal: Journal,
