@@ -45,6 +45,7 @@ mod key;
 mod lane;
 mod password;
 mod recovery;
+mod sealed_file;
 mod secretbox;
 mod stream;
 pub mod xmtp;
@@ -64,6 +65,7 @@ pub use self::{
     lane::{NotALaneKey, lane_id, lane_key_text, open_message, seal_message},
     password::{PasswordError, PasswordParams, derive_kek},
     recovery::{NotARecoveryKey, recovery_hex, recovery_phrase},
+    sealed_file::{NotSealed, SEALED_HEAD_LEN, SealedHead, key_id},
     secretbox::{SECRETBOX_OVERHEAD, WrongKey, secretbox_open, secretbox_seal},
     stream::{ChunkSealer, OpenError, Opened, ResealError, SourceChanged, StreamHeader, StreamOpener, TooManyChunks},
 };
