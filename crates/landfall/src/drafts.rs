@@ -101,6 +101,20 @@ impl Draft {
     }
 }
 
+/// Gives a draft its name. What has that name already is replaced only if that is wanted. Blocks.
+pub(crate) fn place(files: &dyn Files, draft: &Path, path: &Path, overwrites: bool) -> io::Result<()> {
+    if overwrites {
+        return files.rename(draft, path);
+    }
+    match files.hard_link(draft, path) {
+        Ok(()) => files.remove_file(draft),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // A file system without hard links: the check before has to do.
+        Err(_) if files.link_status(path).is_err() => files.rename(draft, path),
+        Err(_) => Err(io::ErrorKind::AlreadyExists.into()),
+    }
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         if !std::thread::panicking() {

@@ -47,8 +47,8 @@ pub enum Error {
     /// The vault has no keys: nothing was ever backed up to it.
     #[error("this vault has no keys: nothing has been backed up to it")]
     NoKeys,
-    /// What the vault says does not hold together.
-    #[error("the vault's answer does not hold together: {0}")]
+    /// What a vault or a bucket says does not hold together.
+    #[error("what came does not hold together: {0}")]
     Tampered(String),
     /// The vault has no such content.
     #[error("the vault has no content {0}")]
@@ -56,6 +56,16 @@ pub enum Error {
     /// Another process has found another vault where this session's was, and this home has forgotten the old one.
     #[error("another vault has been found in the place of this one, and this home goes on with that")]
     Superseded,
+    /// Uploads are under way to another place under the name of a destination.
+    #[error("{unfinished} uploads to `{name}` are not finished, and go to {known}")]
+    Moved {
+        /// The destination.
+        name: String,
+        /// Where they go.
+        known: String,
+        /// How many.
+        unfinished: u64,
+    },
     /// The key of a lane is sealed under the key of another host.
     #[error("the key of the lane `{0}` was sealed under another host key than the one in this home")]
     OtherHost(String),
@@ -93,6 +103,7 @@ impl Error {
             Self::Tampered(_) => "tampered",
             Self::NoSuchContent(_) => "no-such-content",
             Self::Superseded => "superseded",
+            Self::Moved { .. } => "destination-moved",
             Self::Invalid(_) => "invalid",
         }
     }
@@ -129,6 +140,9 @@ impl Error {
                     .to_owned()
             }
             Self::Superseded => "run the command again".to_owned(),
+            Self::Moved { .. } => {
+                "put its endpoint, bucket and prefix back, or cancel them; or give the new place a name of its own".to_owned()
+            }
             Self::Invalid(_) => "`landfall help` shows the usage".to_owned(),
         }
     }

@@ -15,6 +15,8 @@
 //! The decisions live in `landfall-core`, the journal in `landfall-store`, the ciphers in `landfall-crypto`; this crate
 //! is where they meet, and the only one that owns a clock, a random generator and tasks.
 
+pub mod bucket;
+mod deflate;
 mod drafts;
 mod drive;
 mod engine;
@@ -27,24 +29,29 @@ mod plain_name;
 mod prepare;
 mod presence;
 mod publish;
+mod reach;
 mod reap;
 pub mod recipes;
 mod remote;
 mod run;
 mod send;
 mod session;
+mod site;
 mod source;
 mod sources;
 mod worker;
+mod zip;
 
-pub use landfall_core::{Class, ClassLimits, Code, Failure, ItemId, RetryPolicy, Timestamp};
+pub use landfall_core::{Bandwidth, Class, ClassLimits, Code, Failure, ItemId, RetryPolicy, Timestamp, UploadKind};
 pub use landfall_crypto::{MasterKey, RecoveryKey};
 pub use landfall_env::Env;
-pub use landfall_store::{Counts, Destination, DestinationId, Event, ItemSummary, ObjectSummary, StoreError};
+pub use landfall_store::{
+    Counts, Destination, DestinationId, Enqueued, Event, ItemSummary, NewUpload, ObjectSummary, StoreError,
+};
 #[cfg(feature = "http")]
 pub use landfall_transport::HttpCarrier;
 pub use landfall_transport::vault::{Origin, Token, Vault};
-pub use landfall_transport::{Carrier, ServiceCarrier};
+pub use landfall_transport::{Carrier, ServiceCarrier, s3};
 
 pub use self::{
     engine::{Engine, Settings},

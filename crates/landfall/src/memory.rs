@@ -83,6 +83,21 @@ impl Drop for HeldBuffer {
     }
 }
 
+/// A buffer's message, lent to whoever sends it.
+pub(crate) struct HeldMessage(HeldBuffer);
+
+impl HeldMessage {
+    pub(crate) fn new(buffer: HeldBuffer) -> Self {
+        Self(buffer)
+    }
+}
+
+impl AsRef<[u8]> for HeldMessage {
+    fn as_ref(&self) -> &[u8] {
+        self.0.buffer.as_ref().map_or(&[], ChunkBuffer::message)
+    }
+}
+
 /// The room of a buffer that is being sealed.
 pub(crate) struct EmptyHold {
     hold: HeldBuffer,

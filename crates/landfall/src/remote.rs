@@ -1,13 +1,9 @@
 //! The vault as the engine calls it: every call passes the gate, and every failure is classified.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
-use landfall_core::{Code, Failure, Gate, Remedy, RetryPolicy};
-use landfall_env::Env;
+use landfall_core::{Code, Failure, Remedy};
 use landfall_protocol::{
     AccountInfo, Collection, CompletePart, CompleteUpload, Diff, FileRecord, Grant, KeyAttributes, MagicUpdates,
     NewCollection, NewFile, NewUpload, PartChecksum, TrashRequest, UploadStatus,
@@ -21,50 +17,17 @@ use landfall_transport::{
     },
 };
 
-use crate::engine::Inner;
+use crate::{
+    engine::Inner,
+    reach::{Kind, Reach},
+};
 
 /// A vault, with a memory of whether it can be reached.
 #[derive(Clone)]
 pub(crate) struct Remote {
     vault: Vault,
-    env: Env,
-    policy: RetryPolicy,
     patience: Duration,
-    gates: Arc<Mutex<Gates>>,
-}
-
-/// How long the request that finds out whether the vault is back keeps the others waiting.
-const PROBE: Duration = Duration::from_secs(2);
-
-/// What a call does to the vault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// It takes no room there.
-    Ask,
-    /// It leaves something there.
-    Store,
-}
-
-#[derive(Default)]
-struct Gates {
-    /// Whether the vault can be reached.
-    reach: Gate,
-    /// Whether it has room. A full vault answers all questions, so only something stored tells that there is room again.
-    room: Gate,
-    /// Why one is shut.
-    last: Option<Failure>,
-}
-
-impl Gates {
-    fn came_through(&mut self, kind: Kind, now: Duration) {
-        self.reach.on_success(now);
-        if kind == Kind::Store {
-            self.room.on_success(now);
-        }
-        if (self.reach, self.room) == (Gate::Open, Gate::Open) {
-            self.last = None;
-        }
-    }
+    reach: Reach,
 }
 
 /// What a call came to, when it was not an answer that can be used.
@@ -77,21 +40,12 @@ pub(crate) enum CallFailure {
 
 impl Remote {
     pub(crate) fn new(vault: Vault, engine: &Inner) -> Self {
-        Self {
-            vault,
-            env: engine.env.clone(),
-            policy: engine.settings.reach,
-            patience: engine.settings.patience,
-            gates: Arc::default(),
-        }
+        Self { vault, patience: engine.settings.patience, reach: Reach::new(engine) }
     }
 
     /// How long the vault has been out of reach or has taken nothing, and why.
     pub(crate) fn away(&self) -> Option<(Duration, Failure)> {
-        let now = self.env.clock.monotonic();
-        let gates = self.gates();
-        let away = gates.reach.away_for(now).max(gates.room.away_for(now))?;
-        Some((away, gates.last.clone()?))
+        self.reach.away()
     }
 
     pub(crate) async fn account(&self) -> Result<AccountInfo, Failure> {
@@ -171,14 +125,14 @@ impl Remote {
 
     /// One try: a lost answer is the caller's to settle.
     pub(crate) async fn put_part(&self, grant: &Grant, part: &PartChecksum, body: Body) -> Result<(), CallFailure> {
-        self.pass(Kind::Store).await;
+        self.reach.pass(Kind::Store).await;
         let request = request::put_part(grant, part).map_err(CallFailure::Failed)?;
         match self.vault.call(request, Some(body)).await {
             Ok(answer) => self.judge(Kind::Store, answer::part_stored(&answer, part)).map_err(CallFailure::Failed),
             Err(error) => match error.into_failure() {
                 Ok(failure) => Err(CallFailure::Failed(self.note(failure))),
                 Err(body) => {
-                    self.came_through(Kind::Ask);
+                    self.reach.came_through(Kind::Ask);
                     Err(CallFailure::Body(body))
                 }
             },
@@ -187,11 +141,11 @@ impl Remote {
 
     /// Starts reading a file's content from a byte on; the thumbnail's with `preview`.
     pub(crate) async fn fetch(&self, id: i64, preview: bool, from: u64) -> Result<http::Response<Body>, Failure> {
-        self.pass(Kind::Ask).await;
+        self.reach.pass(Kind::Ask).await;
         let request = if preview { request::preview(id) } else { request::download(id) };
         match self.vault.stream(request.from_byte(from)).await {
             Ok(response) => {
-                self.came_through(Kind::Ask);
+                self.reach.came_through(Kind::Ask);
                 Ok(response)
             }
             Err(error) => Err(self.note(failure_of(error))),
@@ -241,7 +195,7 @@ impl Remote {
     }
 
     async fn once(&self, kind: Kind, request: Request) -> Result<Answer, Failure> {
-        self.pass(kind).await;
+        self.reach.pass(kind).await;
         self.vault.call(request, None).await.map_err(|error| self.note(failure_of(error)))
     }
 
@@ -249,7 +203,7 @@ impl Remote {
     fn judge<T>(&self, kind: Kind, result: Result<T, Failure>) -> Result<T, Failure> {
         match result {
             Ok(value) => {
-                self.came_through(kind);
+                self.reach.came_through(kind);
                 Ok(value)
             }
             Err(failure) => Err(self.note(failure)),
@@ -257,61 +211,13 @@ impl Remote {
     }
 
     fn note(&self, failure: Failure) -> Failure {
-        let failure = match failure.code {
+        self.reach.note(match failure.code {
             // Whoever holds it is on another machine: only who is there can see to it.
             Code::VaultHeld if *self.vault.origin() != Origin::in_process() => {
                 Failure { code: Code::ServerError, ..failure }
             }
             _ => failure,
-        };
-        let wait = match failure.remedy {
-            Remedy::Wait { retry_after } => Some(retry_after),
-            // A lost answer is a network that may be going away: the next request is not sent at once.
-            Remedy::Ask => Some(None),
-            _ => None,
-        };
-        let now = self.env.clock.monotonic();
-        let fraction = self.env.random.fraction();
-        let mut gates = self.gates();
-        match wait {
-            Some(retry_after) => {
-                let gate = if failure.code == Code::VaultFull { &mut gates.room } else { &mut gates.reach };
-                gate.on_failure(&self.policy, now, retry_after, fraction);
-                gates.last = Some(failure.clone());
-            }
-            None if failure.code != Code::BadAnswer => gates.came_through(Kind::Ask, now),
-            None => {}
-        }
-        failure
-    }
-
-    fn came_through(&self, kind: Kind) {
-        let now = self.env.clock.monotonic();
-        self.gates().came_through(kind, now);
-    }
-
-    /// Waits until the vault may be tried. While it is away, or full, one caller at a time finds out.
-    async fn pass(&self, kind: Kind) {
-        loop {
-            let now = self.env.clock.monotonic();
-            let may = {
-                let mut gates = self.gates();
-                let room = if kind == Kind::Store { gates.room.opens_at(now) } else { None };
-                match room {
-                    Some(until) => Err(until),
-                    None => gates.reach.pass(now, PROBE).and_then(|()| match kind {
-                        Kind::Store => gates.room.pass(now, PROBE),
-                        Kind::Ask => Ok(()),
-                    }),
-                }
-            };
-            let Err(until) = may else { return };
-            tokio::time::sleep(until.saturating_sub(now).max(Duration::from_millis(5))).await;
-        }
-    }
-
-    fn gates(&self) -> MutexGuard<'_, Gates> {
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+        })
     }
 }
 

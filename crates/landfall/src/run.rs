@@ -1,7 +1,7 @@
-//! Working on everything that is queued for one vault.
+//! Working on everything that is queued for one destination.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -15,12 +15,7 @@ use landfall_core::{ClassLimits, Code, Failure, ItemId};
 use landfall_store::{Lease, Outlook, Version};
 use tokio::sync::watch;
 
-use crate::{
-    Engine, Error, Observer, Progress, Session,
-    drive::{Drive, Driven},
-    reap::{Reaped, reap},
-    worker::Worker,
-};
+use crate::{Engine, Error, Observer, Progress, Session, drive::Driven, reap::Reaped, site::Site, worker::Worker};
 
 /// How a run is limited.
 #[derive(Clone)]
@@ -120,10 +115,20 @@ impl Engine {
         options: RunOptions,
         observer: Arc<dyn Observer>,
     ) -> Result<RunReport, Error> {
+        self.run_at(Arc::new(session.clone()), options, observer).await
+    }
+
+    pub(crate) async fn run_at(
+        &self,
+        site: Arc<dyn Site>,
+        options: RunOptions,
+        observer: Arc<dyn Observer>,
+    ) -> Result<RunReport, Error> {
+        let destination = site.destination();
         let start = self.inner.env.clock.monotonic();
         let worker = Worker::enter(&self.inner, observer.as_ref()).await?;
         let mut run = Run {
-            keeper: Keeper { engine: self, session, observer, worker, start, options, was_away: false, seen: None },
+            keeper: Keeper { engine: self, site, observer, worker, start, options, was_away: false, seen: None },
             work: UnderWay::default(),
         };
         let end = run.until_it_ends().await;
@@ -133,7 +138,6 @@ impl Engine {
         let left = keeper.worker.leave().await;
         let end = end?;
         left?;
-        let destination = session.inner.destination;
         let counts = move |tx: &landfall_store::Tx<'_>| Ok((tx.queued(destination)?, tx.paused(destination)?));
         let (queued, paused) = self.inner.journal.read(counts).await?;
         Ok(RunReport { end, queued, paused, took: self.inner.env.clock.monotonic().saturating_sub(start) })
@@ -160,8 +164,8 @@ struct Held {
 }
 
 impl UnderWay {
-    fn start(&mut self, lease: Lease, drive: Drive) {
-        let (work, abort) = abortable(drive.run());
+    fn start(&mut self, lease: Lease, drive: BoxFuture<'static, Result<Driven, Error>>) {
+        let (work, abort) = abortable(drive);
         self.held.insert(lease.item.0, Held { lease: lease.clone(), abort, lost_at: None });
         self.futures.push(work.map(move |driven| (lease, driven.unwrap_or(Ok(Driven::Released)))).boxed());
     }
@@ -212,7 +216,7 @@ struct Run<'r> {
 /// Everything of a run but the items under way.
 struct Keeper<'r> {
     engine: &'r Engine,
-    session: &'r Session,
+    site: Arc<dyn Site>,
     observer: Arc<dyn Observer>,
     worker: Worker,
     start: Duration,
@@ -252,7 +256,7 @@ impl Run<'_> {
             }
             if self.work.is_empty() {
                 if outlook.has_abandoning && reap_failures < REAP_FAILURES_MAX {
-                    match reap(&self.keeper.engine.inner, self.keeper.session).await? {
+                    match self.keeper.site.reap(&self.keeper.engine.inner).await? {
                         Reaped::Gone => {
                             reap_failures = 0;
                             continue;
@@ -281,27 +285,17 @@ impl Run<'_> {
 
     async fn claim(&mut self, outlook: &Outlook) -> Result<(), Error> {
         let Self { keeper, work } = self;
-        if keeper.session.inner.remote.away().is_some() && !work.is_empty() {
+        if keeper.site.away().is_some() && !work.is_empty() {
             // Those at work find out when it is back.
             return Ok(());
         }
         let limits = keeper.engine.inner.settings.limits;
-        let room = limits.total.saturating_sub(work.held.len());
+        let room = limits.most().saturating_sub(work.held.len());
         if room == 0 {
             return Ok(());
         }
         for lease in work.alongside(keeper.claim(outlook, limits, room)).await? {
-            let drive = Drive {
-                engine: Arc::clone(&keeper.engine.inner),
-                session: keeper.session.clone(),
-                lease: lease.clone(),
-                observer: Arc::clone(&keeper.observer),
-                grants: BTreeMap::new(),
-                known: BTreeSet::new(),
-                uploaded: false,
-                just_prepared: false,
-                free_failures: 0,
-            };
+            let drive = keeper.site.drive(&keeper.engine.inner, lease.clone(), Arc::clone(&keeper.observer));
             work.start(lease, drive);
         }
         Ok(())
@@ -310,7 +304,7 @@ impl Run<'_> {
     /// What the journal says now. Costs no write, and next to nothing if it says what it said before.
     async fn look(&mut self) -> Result<Outlook, Error> {
         let Self { keeper, work } = self;
-        let (engine, destination) = (&keeper.engine.inner, keeper.session.inner.destination);
+        let (engine, destination) = (&keeper.engine.inner, keeper.site.destination());
         let (limits, now) = (engine.settings.limits, engine.now());
         // Taken first: what is committed from here on is seen by the next look at the latest.
         let version = work.alongside(engine.journal.version()).await.ok();
@@ -359,7 +353,7 @@ impl Run<'_> {
 
     /// Lets work under way reach a durable point, for a moment, and gives the rest back.
     async fn checkpoint(&mut self, end: RunEnd) -> Result<RunEnd, Error> {
-        let away = self.keeper.session.inner.remote.away().is_some();
+        let away = self.keeper.site.away().is_some();
         if matches!(end, RunEnd::Stopped | RunEnd::BudgetSpent) && !away {
             let finish = async {
                 while let Some((_, driven)) = self.work.next().await {
@@ -385,7 +379,7 @@ impl Keeper<'_> {
         if self.options.budget.is_some_and(|budget| spent >= budget) {
             return Some(RunEnd::BudgetSpent);
         }
-        let away = self.session.inner.remote.away();
+        let away = self.site.away();
         if self.was_away && away.is_none() {
             self.observer.saw(Progress::Back);
         }
@@ -400,15 +394,15 @@ impl Keeper<'_> {
     }
 
     async fn claim(&self, outlook: &Outlook, limits: ClassLimits, room: usize) -> Result<Vec<Lease>, Error> {
-        let destination = self.session.inner.destination;
+        let destination = self.site.destination();
         let now = self.engine.inner.now();
         let is_due = !outlook.holds_at(now);
         let journal = &self.engine.inner.journal;
         let worker = self.worker.id.clone();
-        let session = Arc::clone(&self.session.inner);
+        let site = Arc::clone(&self.site);
         let leases = journal
             .write(move |tx| {
-                if !session.is_current(tx)? {
+                if !site.is_current(tx)? {
                     return Ok(None);
                 }
                 if is_due {

@@ -237,7 +237,7 @@ impl Drive {
 }
 
 /// Of two failures the one that leads further: a changed source ends everything that was sent of it.
-fn more_serious(first: Option<Halt>, second: Halt) -> Halt {
+pub(crate) fn more_serious(first: Option<Halt>, second: Halt) -> Halt {
     let weight = |halt: &Halt| match halt {
         Halt::Fatal(_) => 5,
         Halt::LeaseGone => 4,

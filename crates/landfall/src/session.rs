@@ -385,7 +385,7 @@ async fn derive(env: &Env, password: Zeroizing<String>, params: PasswordParams) 
         .map_err(|error| Error::Invalid(error.to_string()))
 }
 
-async fn make_keys(env: &Env, password: Zeroizing<String>) -> Result<(KeyAttributes, UnlockedKeys), Error> {
+pub(crate) async fn make_keys(env: &Env, password: Zeroizing<String>) -> Result<(KeyAttributes, UnlockedKeys), Error> {
     let params = PasswordParams::sensitive(env.random.array());
     let kek = derive(env, password, params).await?;
     let master = MasterKey::from_bytes(env.random.array());
@@ -409,7 +409,7 @@ async fn make_keys(env: &Env, password: Zeroizing<String>) -> Result<(KeyAttribu
     Ok((attributes, UnlockedKeys { master, created: Some(created) }))
 }
 
-async fn open_keys(env: &Env, attributes: &KeyAttributes, secret: Secret) -> Result<UnlockedKeys, Error> {
+pub(crate) async fn open_keys(env: &Env, attributes: &KeyAttributes, secret: Secret) -> Result<UnlockedKeys, Error> {
     let master = match secret {
         Secret::MasterKey(master) => master,
         Secret::Password(password) => {
@@ -431,7 +431,7 @@ async fn open_keys(env: &Env, attributes: &KeyAttributes, secret: Secret) -> Res
 }
 
 /// Whether an account's keys are of this master key.
-fn is_of(master: &MasterKey, attributes: &KeyAttributes) -> Result<bool, Error> {
+pub(crate) fn is_of(master: &MasterKey, attributes: &KeyAttributes) -> Result<bool, Error> {
     let recovery =
         wrapped(&attributes.recovery_key_encrypted_with_master_key, &attributes.recovery_key_decryption_nonce)?;
     Ok(unwrap_key::<RecoveryKey>(master, &recovery).is_ok())

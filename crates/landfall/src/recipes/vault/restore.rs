@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Engine, Error, Session,
-    drafts::{Draft, Drafts},
+    drafts::{self, Draft, Drafts},
     engine::Inner,
     source::path_from_bytes,
 };
@@ -485,17 +485,7 @@ fn settle(
         if files.link_status(path).is_ok_and(|there| ours.contains(&FileId::of(&there, path))) {
             return Ok(None);
         }
-        if *overwrite {
-            files.rename(draft, path)?;
-        } else {
-            match files.hard_link(draft, path) {
-                Ok(()) => files.remove_file(draft)?,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
-                // A file system without hard links: the check before has to do.
-                Err(_) if files.link_status(path).is_err() => files.rename(draft, path)?,
-                Err(_) => return Err(io::ErrorKind::AlreadyExists.into()),
-            }
-        }
+        drafts::place(files, draft, path, *overwrite)?;
         ours.insert(FileId::of(&status, path));
     }
     if let Some(parent) = path.parent() {

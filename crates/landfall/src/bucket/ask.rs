@@ -1,0 +1,213 @@
+//! Asking a bucket what it holds: after an answer was lost, when a worker takes over, and to prove what is there.
+
+use std::collections::BTreeMap;
+
+use landfall_core::{Algorithm, Code, Failure, ObjectState, PartState, Proof, Remedy};
+use landfall_env::Sabotage;
+use landfall_store::{BucketObject, Tx};
+use landfall_transport::s3::answer::{HeldPart, ObjectHead};
+
+use super::{
+    drive::{Present, Upload},
+    orphans,
+    remote::Way,
+};
+use crate::{Progress, drive::Halt};
+
+impl Upload {
+    /// Finds out where the object stands, and writes it.
+    pub(crate) async fn ask(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
+        if self.sabotaged(Sabotage::LostAnswerIsFailure) {
+            let id = object.id;
+            return self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await;
+        }
+        // What may have become an object is looked for first: there are no parts of it any more.
+        let may_be_there = object.state == ObjectState::Completing || object.plan.is_single();
+        if may_be_there && self.is_there(present, object).await? {
+            return Ok(());
+        }
+        if may_be_there && self.completed == Some(object.id) {
+            let message = format!(
+                "the bucket says that it has `{}` and does not show it; these keys need the right to read it (s3:GetObject)",
+                object.object_key
+            );
+            return Err(Failure::new(Remedy::Retry, Code::AccessDenied, message).into());
+        }
+        match (&object.upload_id, object.state) {
+            (Some(upload_id), _) => match self.bucket.inner.remote.parts(&object.object_key, upload_id).await? {
+                Some(held) => self.note_parts(object, &held).await,
+                None if !may_be_there && self.is_there(present, object).await? => Ok(()),
+                None => self.begin_again(object).await,
+            },
+            (None, ObjectState::Opening) => self.find_lost_uploads(object).await,
+            (None, _) => self.begin_again(object).await,
+        }
+    }
+
+    /// Whether the object is there, proved: then it is stored. Something else that is there in its place changes nothing.
+    async fn is_there(&mut self, present: &Present, object: &BucketObject) -> Result<bool, Halt> {
+        let Some(head) = self.bucket.inner.remote.head(&object.object_key).await? else { return Ok(false) };
+        if !is_ours(object, &head) {
+            return Ok(false);
+        }
+        if let Err(failure) = proved(object, &head) {
+            // It is ours and not what we sent: it is sent once more, in its own place.
+            let id = object.id;
+            self.write(move |tx, lease, now| {
+                tx.bucket_object_gone(lease, id, now)?;
+                tx.unguard_bucket_object(lease, id, now)
+            })
+            .await?;
+            return Err(failure.into());
+        }
+        self.stored(present, object).await?;
+        Ok(true)
+    }
+
+    /// Writes that the object is there, whole.
+    pub(crate) async fn stored(&mut self, _: &Present, object: &BucketObject) -> Result<(), Halt> {
+        self.set(object, ObjectState::Stored).await?;
+        self.reached("bucket.proved");
+        let rest = object.parts.iter().filter(|part| part.state != PartState::Stored);
+        let bytes: u64 = rest.filter_map(|part| object.plan.part(part.number)).map(|span| span.length).sum();
+        if bytes > 0 {
+            self.observer.saw(Progress::Stored { item: self.lease.item, bytes });
+        }
+        Ok(())
+    }
+
+    /// Something is where the object was to go. If it is ours, or the same, that is as good; if we left it there without
+    /// ever calling it done, it may be replaced; else a person decides.
+    pub(crate) async fn taken(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
+        let Some(head) = self.bucket.inner.remote.head(&object.object_key).await? else {
+            // It went away again.
+            return Err(Failure::new(Remedy::Retry, Code::KeyTaken, "something was in its place, and is gone").into());
+        };
+        if is_ours(object, &head) || is_same(object, &head) {
+            proved(object, &head)?;
+            return self.stored(present, object).await;
+        }
+        let (key, tag) = (object.object_key.clone(), head.tag.clone().unwrap_or_default());
+        let (size, checksum) = (object.plan.size(), object.checksum.clone());
+        let look = move |tx: &Tx<'_>| {
+            Ok((tx.is_own_content(&key, &tag, size, checksum.as_deref())?, tx.is_own_leftover(&key, &tag)?))
+        };
+        let (is_there_already, is_left_over) = self.engine.journal.read(look).await?;
+        if is_there_already {
+            return self.stored(present, object).await;
+        }
+        if is_left_over {
+            let id = object.id;
+            return self.write(move |tx, lease, now| tx.unguard_bucket_object(lease, id, now)).await;
+        }
+        let message = format!("`{}` is there already, and is something else ({} bytes)", object.object_key, head.size);
+        Err(Failure::new(Remedy::Block, Code::KeyTaken, message).into())
+    }
+
+    /// Whether the bucket has to be asked what is there, because it is not known to look itself.
+    pub(crate) fn must_look_first(&self, object: &BucketObject) -> bool {
+        object.is_guarded && self.bucket.inner.remote.guards(Way::of(object)) != Some(true)
+    }
+
+    /// Whether something else is in the object's place.
+    pub(crate) async fn is_taken(&self, object: &BucketObject) -> Result<bool, Halt> {
+        let head = self.bucket.inner.remote.head(&object.object_key).await?;
+        Ok(head.is_some_and(|head| !is_ours(object, &head)))
+    }
+
+    async fn note_parts(&mut self, object: &BucketObject, listed: &[HeldPart]) -> Result<(), Halt> {
+        let held = held_as_planned(object, listed);
+        let id = object.id;
+        let mut found = 0;
+        for part in &object.parts {
+            if part.state != PartState::Stored && held.contains_key(&part.number.0) {
+                found += object.plan.part(part.number).map_or(0, |span| span.length);
+            }
+        }
+        self.write(move |tx, lease, now| tx.bucket_parts_held(lease, id, &held, now)).await?;
+        self.is_known = true;
+        if found > 0 {
+            self.observer.saw(Progress::Stored { item: self.lease.item, bytes: found });
+        }
+        Ok(())
+    }
+
+    /// The bucket has nothing of it.
+    async fn begin_again(&mut self, object: &BucketObject) -> Result<(), Halt> {
+        let id = object.id;
+        self.is_known = false;
+        self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await
+    }
+
+    /// The answer to an open was lost: whatever was opened for this key since then, and that nobody knows, is abandoned.
+    async fn find_lost_uploads(&mut self, object: &BucketObject) -> Result<(), Halt> {
+        let since = object.opening_at.unwrap_or_default();
+        let lost = orphans::opened_since(&self.engine, &self.bucket, &object.object_key, since).await?;
+        let id = object.id;
+        self.write(move |tx, lease, now| {
+            for orphan in &lost {
+                tx.abandon_upload_id(lease, &orphan.key, &orphan.upload_id, now)?;
+            }
+            tx.bucket_object_gone(lease, id, now)
+        })
+        .await
+    }
+}
+
+/// It carries the tag that was drawn for these bytes.
+fn is_ours(object: &BucketObject, head: &ObjectHead) -> bool {
+    head.tag.as_deref() == Some(&object.tag)
+}
+
+/// It has the same bytes, whoever put it there: its length is the same, and so is a checksum that tells contents apart.
+fn is_same(object: &BucketObject, head: &ObjectHead) -> bool {
+    let known = head.checksum.as_ref().is_some_and(|checksum| {
+        Proof::Checksum(checksum.algorithm()) == object.proof
+            && checksum.algorithm() != Algorithm::Crc32c
+            && Some(checksum.as_bytes()) == object.checksum.as_deref()
+    });
+    head.size == object.plan.size() && known
+}
+
+/// Whether what is there is what was sent.
+fn proved(object: &BucketObject, head: &ObjectHead) -> Result<(), Failure> {
+    let size = object.plan.size();
+    if head.size != size {
+        let message = format!("the bucket has {} bytes of `{}` instead of {size}", head.size, object.object_key);
+        return Err(Failure::new(Remedy::Retry, Code::DamagedInTransit, message));
+    }
+    match &head.checksum {
+        Some(checksum)
+            if Proof::Checksum(checksum.algorithm()) == object.proof
+                && Some(checksum.as_bytes()) != object.checksum.as_deref() =>
+        {
+            let message = format!("the bucket has other bytes of `{}` than were sent", object.object_key);
+            Err(Failure::new(Remedy::Retry, Code::DamagedInTransit, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Of the parts that are listed, those that are certainly as they were planned, with their receipts.
+///
+/// A part of which we have the receipt must have the same one in the list. One that was sent and got no answer must show
+/// its checksum: its length alone says too little.
+fn held_as_planned(object: &BucketObject, listed: &[HeldPart]) -> BTreeMap<u32, String> {
+    let mut held = BTreeMap::new();
+    for there in listed {
+        let Some(part) = object.parts.get((there.number.0 as usize).wrapping_sub(1)) else { continue };
+        let Some(span) = object.plan.part(there.number) else { continue };
+        let is_known = part.etag.as_deref() == Some(&there.etag);
+        let shows = |checksum: &landfall_core::Checksum| {
+            Proof::Checksum(checksum.algorithm()) == object.proof && checksum.as_bytes() == part.checksum
+        };
+        let fits = match &there.checksum {
+            Some(checksum) if Proof::Checksum(checksum.algorithm()) == object.proof => shows(checksum),
+            _ => is_known,
+        };
+        if there.size == span.length && fits {
+            held.insert(there.number.0, there.etag.clone());
+        }
+    }
+    held
+}

@@ -1,0 +1,97 @@
+//! The keys of what is sealed in a bucket: one master key for each prefix, kept there wrapped by a password.
+
+use landfall_core::{Code, Failure, Remedy, Waits};
+use landfall_crypto::MasterKey;
+use landfall_protocol::{JSON_BYTES_MAX, KeyAttributes};
+
+use super::{Bucket, remote::Way};
+use crate::{
+    Error, Secret, UnlockedKeys,
+    session::{is_of, make_keys, open_keys},
+};
+
+impl Bucket {
+    /// Opens the keys with a secret. If nothing was ever sealed to this prefix and the secret is a password, keys are made,
+    /// and put there wrapped; of two who do so at once the second finds those of the first. From here on what is sealed can
+    /// be uploaded, and fetched opened.
+    ///
+    /// # Errors
+    /// [`Error::WrongPassword`], [`Error::WrongRecoveryKey`]; [`Error::NoKeys`] if there is nothing a recovery key could
+    /// open; [`Error::Destination`].
+    pub async fn unlock(&self, secret: Secret) -> Result<UnlockedKeys, Error> {
+        let env = &self.inner.engine.env;
+        let keys = match (self.attributes().await?, secret) {
+            (Some(attributes), Secret::MasterKey(master)) => {
+                if !is_of(&master, &attributes)? {
+                    return Err(Error::WrongPassword);
+                }
+                UnlockedKeys { master, created: None }
+            }
+            (Some(attributes), secret) => open_keys(env, &attributes, secret).await?,
+            (None, Secret::Password(password)) => {
+                let (attributes, keys) = make_keys(env, password.clone()).await?;
+                self.put_attributes(&attributes).await?;
+                // Whoever was first, or last where nothing is guarded, has decided.
+                match self.attributes().await? {
+                    Some(there) if there == attributes => keys,
+                    Some(there) => open_keys(env, &there, Secret::Password(password)).await?,
+                    None => return Err(Error::Tampered("the keys that were put there are gone".to_owned())),
+                }
+            }
+            (None, _) => return Err(Error::NoKeys),
+        };
+        let _ = self.inner.master.set(keys.master.clone());
+        let destination = self.inner.destination;
+        self.inner.engine.journal.write(move |tx| tx.wake_waiting(destination, Waits::Unlock)).await?;
+        Ok(keys)
+    }
+
+    /// Whether something was sealed to this prefix, or was to be.
+    ///
+    /// # Errors
+    /// [`Error::Destination`].
+    pub async fn has_keys(&self) -> Result<bool, Error> {
+        Ok(self.attributes().await?.is_some())
+    }
+
+    /// Whether something that is on its way needs the keys.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub async fn needs_keys(&self) -> Result<bool, Error> {
+        let destination = self.inner.destination;
+        Ok(self.inner.engine.journal.read(move |tx| tx.has_sealed_uploads(destination)).await?)
+    }
+
+    pub(super) fn master(&self) -> Option<&MasterKey> {
+        self.inner.master.get()
+    }
+
+    async fn attributes(&self) -> Result<Option<KeyAttributes>, Error> {
+        let (remote, key) = (&self.inner.remote, self.keys_key());
+        if remote.patiently(|| remote.head(&key)).await?.is_none() {
+            return Ok(None);
+        }
+        let text = remote.patiently(|| remote.fetch_short(&key, JSON_BYTES_MAX)).await?;
+        let attributes = serde_json::from_slice(&text);
+        attributes.map(Some).map_err(|_| Error::Tampered(format!("`{key}` does not hold keys")))
+    }
+
+    async fn put_attributes(&self, attributes: &KeyAttributes) -> Result<(), Error> {
+        let text = serde_json::to_vec_pretty(attributes).expect("key attributes are plain data");
+        let (remote, key) = (&self.inner.remote, self.keys_key());
+        let put = || remote.put_bytes(&key, text.clone().into(), None, remote.guards(Way::Put) != Some(false));
+        loop {
+            match remote.patiently(put).await {
+                Ok(()) | Err(Failure { code: Code::KeyTaken, .. }) => return Ok(()),
+                // It does not know how to guard, which is known by now.
+                Err(Failure { remedy: Remedy::Renew, .. }) => {}
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    fn keys_key(&self) -> String {
+        self.key(".landfall/keys.json")
+    }
+}

@@ -1,0 +1,206 @@
+//! Remote uploads that nobody wants: aborted, or found after an answer was lost or a home was.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use landfall_core::{Code, Failure, Remedy, Timestamp};
+use landfall_store::Tx;
+use landfall_transport::s3::{
+    UploadMarker,
+    answer::{self, OpenUpload},
+    request,
+};
+
+use super::Bucket;
+use crate::{Error, engine::Inner, reap::Reaped};
+
+/// How many are aborted in one go.
+const BATCH: usize = 32;
+/// A request that nobody waits for any more may be carried out so much later.
+const LATE: Duration = Duration::from_secs(60);
+/// How often an upload is aborted in a row.
+const ABORTS_MAX: u32 = 3;
+/// The bucket's clock may be so much behind what we think it is.
+const CLOCK_SLACK: Duration = Duration::from_secs(5);
+
+/// An incomplete upload below a destination's prefix that this home knows nothing of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its key.
+    pub key: String,
+    /// The bucket's name for it.
+    pub upload_id: String,
+    /// When it was opened, by the bucket's clock.
+    pub initiated: Option<Timestamp>,
+    /// The bytes that it holds.
+    pub bytes: u64,
+}
+
+impl Bucket {
+    /// Finds incomplete uploads below this destination's prefix that are older than `age` and of which this home knows
+    /// nothing, and aborts them unless it is a `rehearsal`. Returns those that were found. Uploads of other homes to the same
+    /// prefix look just like them: `age` must be longer than any of these lasts.
+    ///
+    /// # Errors
+    /// [`Error::Destination`]; the journal's.
+    pub async fn sweep(&self, age: Duration, rehearsal: bool) -> Result<Vec<Orphan>, Error> {
+        let (engine, remote, destination) = (&self.inner.engine, &self.inner.remote, self.inner.destination);
+        let open = remote.patiently(|| open_uploads(self, &self.inner.prefix)).await?;
+        let known = engine.journal.read(move |tx| tx.known_upload_ids(destination)).await?;
+        let known: BTreeSet<String> = known.into_iter().collect();
+        let now = remote.its_time(engine.now());
+        let mut orphans = Vec::new();
+        for upload in open {
+            // One whose age is not told may be a minute old.
+            let is_old = upload.initiated.is_some_and(|initiated| now.since(initiated) >= age);
+            if !is_old || known.contains(&*upload.upload_id) {
+                continue;
+            }
+            let parts = remote.patiently(|| remote.parts(&upload.key, &upload.upload_id)).await?;
+            let Some(parts) = parts else { continue };
+            if !rehearsal {
+                remote.patiently(|| abort(self, &upload.key, &upload.upload_id)).await?;
+            }
+            let bytes = parts.iter().map(|part| part.size).sum();
+            orphans.push(Orphan {
+                key: upload.key,
+                upload_id: upload.upload_id.to_string(),
+                initiated: upload.initiated,
+                bytes,
+            });
+        }
+        Ok(orphans)
+    }
+}
+
+impl Bucket {
+    /// Aborts everything that the journal marks as abandoned, as far as the bucket lets it. Returns whether all is gone.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub async fn abort_abandoned(&self) -> Result<bool, Error> {
+        let (engine, destination) = (&self.inner.engine, self.inner.destination);
+        let left = move |tx: &Tx<'_>| Ok(tx.abandoned_uploads(destination, 1)?.is_empty());
+        while !engine.journal.read(left).await? {
+            if reap(engine, self).await? != Reaped::Gone {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Aborts some of what the journal marks as abandoning, one after the other. Done twice, by whomever, it does the same.
+///
+/// # Errors
+/// The journal's.
+pub(super) async fn reap(engine: &Arc<Inner>, bucket: &Bucket) -> Result<Reaped, Error> {
+    let destination = bucket.inner.destination;
+    let abandoned = engine.journal.read(move |tx| tx.abandoned_uploads(destination, BATCH)).await?;
+    let mut reaped = Reaped::Gone;
+    for upload in abandoned {
+        let aborted = match &upload.upload_id {
+            Some(upload_id) => abort(bucket, &upload.object_key, upload_id).await,
+            // It was to be opened, and nobody heard what became of that.
+            None => {
+                let since = upload.opening_at.unwrap_or_default();
+                match opened_since(engine, bucket, &upload.object_key, since).await {
+                    // It may still be on its way.
+                    Ok(lost) if lost.is_empty() && engine.now().since(since) < LATE => {
+                        reaped = Reaped::Failed;
+                        continue;
+                    }
+                    Ok(lost) => abort_all(bucket, &lost).await,
+                    Err(failure) => Err(failure),
+                }
+            }
+        };
+        match aborted {
+            Ok(()) => {}
+            Err(Failure { remedy: Remedy::Wait { .. }, .. }) => return Ok(Reaped::Waits),
+            Err(failure) => {
+                tracing::debug!(code = %failure.code, "An upload could not be aborted: {failure}");
+                reaped = Reaped::Failed;
+                continue;
+            }
+        }
+        engine.env.steps.reached("bucket.abort.answered");
+        engine.journal.write(move |tx| tx.bucket_object_abandoned(upload.object)).await?;
+    }
+    Ok(reaped)
+}
+
+async fn abort_all(bucket: &Bucket, lost: &[OpenUpload]) -> Result<(), Failure> {
+    for upload in lost {
+        abort(bucket, &upload.key, &upload.upload_id).await?;
+    }
+    Ok(())
+}
+
+/// Aborts an upload, and looks whether it is gone: a part that was on its way may have arrived after it.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
+async fn abort(bucket: &Bucket, key: &str, upload_id: &str) -> Result<(), Failure> {
+    let remote = &bucket.inner.remote;
+    for _ in 0..ABORTS_MAX {
+        remote.abort(key, upload_id).await?;
+        match remote.parts(key, upload_id).await {
+            Ok(Some(parts)) if !parts.is_empty() => {}
+            // Whoever may abort need not be allowed to list.
+            Ok(_) | Err(Failure { code: Code::AccessDenied, .. }) => return Ok(()),
+            Err(failure) => return Err(failure),
+        }
+    }
+    let message = format!("the upload to `{key}` was aborted {ABORTS_MAX} times and is still there");
+    Err(Failure::new(Remedy::Retry, Code::ServerError, message))
+}
+
+/// Uploads that were opened for exactly this key since a moment of ours, that hold no part, and of which the journal knows
+/// nothing: what becomes of an open whose answer was lost.
+///
+/// Another home that has just opened one for the same key would lose it, and begins again.
+pub(super) async fn opened_since(
+    engine: &Inner,
+    bucket: &Bucket,
+    key: &str,
+    since: Timestamp,
+) -> Result<Vec<OpenUpload>, Failure> {
+    let (remote, destination) = (&bucket.inner.remote, bucket.inner.destination);
+    let since = Timestamp(remote.its_time(since).0 - i64::try_from(CLOCK_SLACK.as_millis()).unwrap_or(0));
+    let open = match open_uploads(bucket, key).await {
+        // Whoever may upload need not be allowed to list: then `gc`, run by someone who may, finds it.
+        Err(failure) if matches!(failure.code, Code::AccessDenied | Code::Refused) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let known = engine.journal.read(move |tx| tx.known_upload_ids(destination)).await;
+    let known = known.map_err(|error| Failure::new(Remedy::Retry, Code::HomeFull, error.to_string()))?;
+    let known: BTreeSet<String> = known.into_iter().collect();
+    let mut lost = Vec::new();
+    for upload in open {
+        let is_recent = upload.initiated.is_none_or(|initiated| initiated >= since);
+        if upload.key == key && is_recent && !known.contains(&*upload.upload_id) {
+            let parts = remote.parts(&upload.key, &upload.upload_id).await?;
+            if parts.is_some_and(|parts| parts.is_empty()) {
+                lost.push(upload);
+            }
+        }
+    }
+    Ok(lost)
+}
+
+/// All incomplete uploads whose keys begin with a prefix.
+pub(super) async fn open_uploads(bucket: &Bucket, prefix: &str) -> Result<Vec<OpenUpload>, Failure> {
+    let mut open = Vec::new();
+    let mut after = None;
+    loop {
+        let asked: Option<UploadMarker> = after.take();
+        let page = bucket
+            .inner
+            .remote
+            .ask(|| request::list_uploads(prefix, asked.as_ref()), |page| answer::uploads(page, prefix, asked.as_ref()))
+            .await?;
+        open.extend(page.uploads);
+        after = page.next;
+        if after.is_none() {
+            return Ok(open);
+        }
+    }
+}
