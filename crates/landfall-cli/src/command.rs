@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use landfall::{Engine, Settings};
+use landfall::{Bandwidth, Engine, Settings};
 use landfall_env::Env;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
@@ -41,6 +41,8 @@ pub(crate) struct Command {
     pub patience: Duration,
     /// How long the whole may take, from the start.
     pub budget: Option<Duration>,
+    /// How fast uploads to buckets may be, if the command line says so.
+    pub bandwidth: Option<Bandwidth>,
     /// Says that the destination is waited for.
     pub away: Notify,
     /// Whether another vault may take the place of the known one.
@@ -85,6 +87,7 @@ impl Command {
             signals,
             patience,
             budget: None,
+            bandwidth: None,
             away: Notify::new(),
             takes_new_vault: false,
             started,

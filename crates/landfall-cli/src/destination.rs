@@ -173,7 +173,7 @@ pub(crate) async fn open(
         }
     };
     if let Some(created) = &keys.created {
-        show_recovery_key(command, place, &created.recovery_phrase);
+        show_recovery_key(command, &format!("the vault at {place}"), &created.recovery_phrase);
     }
     Ok(Opened { vault, keys, token, server })
 }
@@ -631,9 +631,10 @@ fn is_passing(code: Code) -> bool {
 }
 
 /// Shows a recovery key the one time it is made.
-fn show_recovery_key(command: &Command, place: &Place, phrase: &str) {
+/// Shows a recovery key that was just made, once.
+pub(crate) fn show_recovery_key(command: &Command, place: &dyn fmt::Display, phrase: &str) {
     let words: Vec<&str> = phrase.split(' ').collect();
-    let mut block = format!("\n  the recovery key of the vault at {place}\n\n");
+    let mut block = format!("\n  the recovery key of {place}\n\n");
     for line in words.chunks(6) {
         block.push_str(&format!("      {}\n", line.join(" ")));
     }

@@ -42,15 +42,31 @@ impl Exit {
     /// How the command ends when the engine fails with this code.
     pub(crate) fn of_code(code: &str) -> Self {
         match code {
-            "locked" | "wrong-password" | "wrong-recovery-key" | "no-keys" | "unauthorized" => Self::Credentials,
+            "locked"
+            | "wrong-password"
+            | "wrong-recovery-key"
+            | "no-keys"
+            | "unauthorized"
+            | "no-credentials"
+            | "bad-credentials"
+            | "credentials-expired"
+            | "access-denied" => Self::Credentials,
             "offline" | "throttled" | "vault-full" | "home-full" | "server-error" | "answer-lost" | "stalled"
             | "vault-busy" | "vault-held" | "vault-missing" => Self::Queued,
-            "invalid" | "not-found" | "no-such-item" | "no-such-content" | "no-such-vault" | "another-vault" => {
-                Self::Usage
-            }
-            "home-read-only" | "home-unusable" | "not-permitted" | "vault-read-only" | "bad-config" => {
-                Self::Configuration
-            }
+            "invalid"
+            | "not-found"
+            | "no-such-item"
+            | "no-such-content"
+            | "no-such-vault"
+            | "another-vault"
+            | "no-such-destination"
+            | "no-such-session"
+            | "session-refused"
+            | "destination-exists"
+            | "destination-moved" => Self::Usage,
+            "key-taken" | "refused" => Self::Problems,
+            "home-read-only" | "home-unusable" | "not-permitted" | "vault-read-only" | "bad-config"
+            | "no-such-bucket" | "wrong-region" | "clock-skewed" => Self::Configuration,
             _ => Self::Internal,
         }
     }
@@ -93,6 +109,9 @@ mod tests {
             ("journal-damaged", 1),
             ("tampered", 1),
             ("internal", 1),
+            ("bad-credentials", 4),
+            ("no-such-bucket", 8),
+            ("key-taken", 3),
             ("invalid", 2),
             ("no-such-item", 2),
             ("home-read-only", 8),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use toml_edit::DocumentMut;
+use toml_edit::{DocumentMut, Item, Table};
 
 use crate::failed::Failed;
 
@@ -17,6 +17,9 @@ pub(crate) const KEYS: [(&str, &str, &str); 5] = [
     ("patience", "LANDFALL_PATIENCE", "how long an absent destination is waited for"),
     ("device", "LANDFALL_DEVICE", "name of this device, which tells its folders from those of others"),
 ];
+
+/// The table of `config.toml` that holds those of destinations.
+const DESTINATIONS: &str = "destination";
 
 /// This device's folder of state.
 pub(crate) struct Home {
@@ -85,7 +88,12 @@ impl Home {
             }
             return Err(bad(why.clone()).hint("mend the file, or remove it: everything has a default"));
         }
-        match self.config.iter().find(|(key, _)| !KEYS.iter().any(|(name, _, _)| name == key)) {
+        let is_setting = |key: &str| KEYS.iter().any(|(name, _, _)| *name == key);
+        if self.config.get(DESTINATIONS).is_some_and(|item| !item.is_table()) {
+            return Err(bad(format!("`{DESTINATIONS}` is not a table of destinations"))
+                .hint("write `[destination.NAME]`, or `landfall destination add s3 NAME …`"));
+        }
+        match self.config.iter().find(|(key, _)| *key != DESTINATIONS && !is_setting(key)) {
             Some((unknown, _)) => Err(bad(format!("there is no setting `{unknown}`"))
                 .hint(format!("`landfall config unset '{unknown}'` takes it out; everything has a default"))),
             None => Ok(()),
@@ -146,6 +154,36 @@ impl Home {
             return Ok(false);
         }
         self.write_config().map(|()| true)
+    }
+
+    /// The tables of configured destinations, by name.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = (&str, &Table)> {
+        let all = self.config.get(DESTINATIONS).and_then(Item::as_table).into_iter().flat_map(Table::iter);
+        all.filter_map(|(name, item)| Some((name, item.as_table()?)))
+    }
+
+    /// Puts the table of a destination into `config.toml`, or takes it out; the other lines stay as they are.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the home cannot be written to.
+    pub(crate) fn set_destination(&mut self, name: &str, table: Option<Table>) -> Result<(), Failed> {
+        self.usable()?;
+        let all = self.config.entry(DESTINATIONS).or_insert_with(|| {
+            let mut all = Table::new();
+            all.set_implicit(true);
+            Item::Table(all)
+        });
+        if let Some(all) = all.as_table_mut() {
+            match table {
+                Some(table) => {
+                    all.insert(name, Item::Table(table));
+                }
+                None => {
+                    all.remove(name);
+                }
+            }
+        }
+        self.write_config()
     }
 
     fn write_config(&self) -> Result<(), Failed> {

@@ -20,6 +20,33 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// A size that [`parse_size`] reads as the same: `10M`, `1536k`, or bytes.
+pub(crate) fn exact_size(bytes: u64) -> String {
+    let units = [(30, "G"), (20, "M"), (10, "k")];
+    let fitting = units.into_iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    fitting.map_or_else(|| bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
+}
+
+/// Reads `10M`, `1.5G`, `512k` or a bare number of bytes; a unit is 1024 of the one before.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    const WRONG: &str = "write a size like `10M`, `512k` or `1.5G`";
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim().trim_end_matches("iB").trim_end_matches('B') {
+        "" => 1,
+        "k" | "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        _ => return Err(WRONG.to_owned()),
+    };
+    let bytes = number.parse::<f64>().map_err(|_| WRONG.to_owned())? * factor as f64;
+    if bytes < (1u64 << 53) as f64 { Ok(bytes as u64) } else { Err("this size is too large".to_owned()) }
+}
+
 /// `3.2 s`, `4 min 5 s`, `2 h 3 min`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

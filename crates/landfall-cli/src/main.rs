@@ -7,9 +7,11 @@
 
 mod arguments;
 mod bars;
+mod buckets;
 mod command;
 mod commands;
 mod conversations;
+mod credentials;
 mod damage;
 mod destination;
 mod exit;
@@ -18,6 +20,7 @@ mod filter;
 mod home;
 mod hostkey;
 mod human;
+mod keyring;
 mod keystore;
 mod output;
 mod root;

@@ -105,6 +105,32 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Failed> {
     Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
+/// A secret in a file, or on stdin if that is called `-`.
+pub(crate) fn read_file_or_stdin(path: &Path) -> Result<Zeroizing<String>, Failed> {
+    if path != Path::new("-") {
+        return read(path);
+    }
+    let mut text = Zeroizing::new(String::with_capacity(SECRET_BYTES_MAX + 1));
+    let taken = io::stdin().take(SECRET_BYTES_MAX as u64 + 1).read_to_string(&mut text);
+    let cannot = |why: String| Failed::new("not-found", "cannot read stdin", why);
+    match taken {
+        Ok(bytes) if bytes > SECRET_BYTES_MAX => {
+            Err(cannot(format!("it has more than {SECRET_BYTES_MAX} bytes, and a secret has fewer")))
+        }
+        Ok(_) => Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned())),
+        Err(error) => Err(cannot(error.to_string())),
+    }
+}
+
+/// Asks for a secret at the terminal, once. Fails if nobody is there, or nothing is typed.
+pub(crate) async fn ask_for(env: &Env, out: &Output, prompt: &'static str) -> Result<Zeroizing<String>, ()> {
+    if !io::stderr().is_terminal() || out.format() != crate::output::Format::Human {
+        return Err(());
+    }
+    let typed = type_in(env, prompt).await.map_err(|_| ())?;
+    if typed.is_empty() { Err(()) } else { Ok(typed) }
+}
+
 /// Asks at the terminal, twice if something is to be made.
 pub(crate) async fn ask(env: &Env, out: &Output, purpose: Purpose) -> Result<Zeroizing<String>, Failed> {
     let locked = || {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::read;
 use crate::{
-    arguments::{From, Rm, Verify},
+    arguments::{From, Ls, Rm, Verify},
     command::Command,
     destination::Mode,
     exit::Exit,
@@ -15,8 +15,16 @@ use crate::{
 };
 
 /// Carries out `landfall ls`.
-pub(crate) async fn list(command: &Command, from: &From) -> Result<Exit, Failed> {
-    let reading = read(command, from, Mode::Read).await?;
+pub(crate) async fn list(command: &Command, arguments: &Ls) -> Result<Exit, Failed> {
+    if let Some(bucket) = super::get::bucket_named(command, arguments.from.as_deref())? {
+        return super::get::list(command, &bucket, arguments.prefix.as_deref().unwrap_or_default()).await;
+    }
+    if arguments.prefix.is_some() {
+        return Err(Failed::usage("cannot list by prefix", "contents of a vault have numbers, and no keys")
+            .hint("name a bucket's destination with `--from NAME`"));
+    }
+    let from = From { from: arguments.from.clone() };
+    let reading = read(command, &from, Mode::Read).await?;
     let mut items = Vec::new();
     let (mut count, mut bytes) = (0, 0);
     let each = |entry: Entry| {

@@ -39,6 +39,7 @@ pub(crate) async fn doctor(command: &Command) -> Result<Exit, Failed> {
         vault(command, place).await,
     ];
     checks.extend(lanes(command).await);
+    checks.extend(credentials(command));
     for check in &checks {
         command.out.line(&format!("{:<4}  {:<8} {}", check.verdict, check.name, check.message));
         if let Some(remedy) = &check.remedy {
@@ -110,6 +111,28 @@ fn keys(command: &Command) -> Check {
             Some("`landfall lock` removes the file".to_owned()),
         ),
     }
+}
+
+/// Secrets of buckets that no key store of the system keeps.
+fn credentials(command: &Command) -> Option<Check> {
+    let path = command.home.folder.join("credentials.json");
+    if !path.exists() {
+        return None;
+    }
+    let (verdict, message, remedy) = if is_open_to_others(&path) {
+        (
+            "fail",
+            format!("others may read the secrets in `{}`", path.display()),
+            format!("chmod 600 '{}'", path.display()),
+        )
+    } else {
+        (
+            "warn",
+            format!("secrets of buckets are in the file `{}`: whoever reads it can use them", path.display()),
+            "use keys that may do nothing but upload, or a system with a key store".to_owned(),
+        )
+    };
+    Some(Check { name: "secrets", verdict, message, remedy: Some(remedy) })
 }
 
 #[cfg(unix)]

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Retry,
+    buckets,
     command::Command,
     conversations::Conversations,
     exit::Exit,
@@ -18,6 +19,7 @@ pub(crate) async fn retry(command: &Command, arguments: &Retry) -> Result<Exit, 
     let engine = command.engine().await?;
     let ids = if arguments.all { None } else { Some(known(command, &engine, &arguments.ids, &["blocked"]).await?) };
     let changed = engine.retry(ids).await.during("cannot retry")?;
+    super::sessions::export(command, &engine).await;
     Ok(say(command, "retried", changed, Some("`landfall run` goes on with them")))
 }
 
@@ -27,7 +29,26 @@ pub(crate) async fn cancel(command: &Command, ids: &[i64]) -> Result<Exit, Faile
     let ids = known(command, &engine, ids, &["staged", "active", "paused", "blocked"]).await?;
     let changed = engine.cancel(ids).await.during("cannot cancel")?;
     Conversations::tidy_all(command, &engine).await;
+    abort_abandoned(command, &engine).await;
+    super::sessions::export(command, &engine).await;
     Ok(say(command, "cancelled", changed, None))
+}
+
+/// Tells buckets which uploads nobody wants any more, if they can be reached; else a later run does.
+async fn abort_abandoned(command: &Command, engine: &Engine) {
+    for destination in engine.destinations().await.unwrap_or_default() {
+        let Some(Ok(config)) = landfall::bucket::name_of(&destination).map(|name| buckets::named(command, name)) else {
+            continue;
+        };
+        let gone = match buckets::open(command, engine, &config).await {
+            Ok(bucket) => bucket.abort_abandoned().await.unwrap_or(false),
+            Err(_) => false,
+        };
+        if !gone {
+            let name = &config.name;
+            command.out.note(&format!("what was uploaded to `{name}` of it is still there; `landfall run` removes it"));
+        }
+    }
 }
 
 /// Carries out `landfall skip`.

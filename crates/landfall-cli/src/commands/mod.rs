@@ -4,17 +4,22 @@ mod account;
 mod backup;
 mod config;
 mod contents;
+mod destinations;
 mod doctor;
 mod dry_run;
+mod gc;
+mod get;
 mod items;
 mod keys;
 mod lane;
 mod login;
 mod offline;
+mod put;
 mod restore;
 mod run;
 mod send;
 mod serve;
+mod sessions;
 mod stages;
 mod status;
 mod tail;
@@ -25,7 +30,7 @@ use landfall::{Destination, Engine, Session};
 use serde_json::json;
 
 use crate::{
-    arguments::{Arguments, From, LaneCommand, ServerCommand, Subcommands},
+    arguments::{Arguments, DestinationCommand, From, LaneCommand, ServerCommand, Subcommands},
     command::Command,
     destination::{self, Mode, Opened, Place, real_path},
     exit::Exit,
@@ -45,6 +50,17 @@ pub(crate) async fn carry_out(mut command: Command, what: Subcommands) -> Result
         Subcommands::Backup(backup) => Box::pin(backup::backup(command, backup)).await,
         Subcommands::Run(run) => Box::pin(run::run(command, run)).await,
         Subcommands::Send(send) => Box::pin(send::send(command, send)).await,
+        Subcommands::Put(put) => Box::pin(put::put(command, put)).await,
+        Subcommands::Sessions(arguments) => Box::pin(sessions::sessions(command, arguments.command)).await,
+        Subcommands::Destination(destination) => match destination.command {
+            DestinationCommand::Add { kind } => destinations::add(command, kind).await,
+            DestinationCommand::Rm { name } => destinations::remove(command, &name).await,
+            DestinationCommand::Ls => destinations::list(&command),
+            DestinationCommand::Show { name } => destinations::show(&command, &name).await,
+            DestinationCommand::Test { name } => {
+                signals.unless_stopped(Box::pin(destinations::test(&command, &name))).await
+            }
+        },
         Subcommands::Server(server) => match server.command {
             None => serve::serve(&command, server.vault, &server.listen, server.grant_ttl).await,
             Some(ServerCommand::Account(account)) => account::account(&command, server.vault, account).await,
@@ -58,7 +74,9 @@ pub(crate) async fn carry_out(mut command: Command, what: Subcommands) -> Result
 async fn carry_out_droppable(command: &Command, what: Subcommands) -> Result<Exit, Failed> {
     match what {
         Subcommands::Restore(restore) => restore::restore(command, restore).await,
-        Subcommands::Ls(ls) => contents::list(command, &ls.from).await,
+        Subcommands::Ls(ls) => contents::list(command, &ls).await,
+        Subcommands::Get(get) => get::get(command, &get).await,
+        Subcommands::Gc(gc) => gc::gc(command, &gc).await,
         Subcommands::Verify(verify) => contents::verify(command, &verify).await,
         Subcommands::Rm(rm) => contents::remove(command, &rm).await,
         Subcommands::Status(status) => status::status(command, &status).await,
@@ -86,6 +104,9 @@ async fn carry_out_droppable(command: &Command, what: Subcommands) -> Result<Exi
         Subcommands::Backup(_)
         | Subcommands::Run(_)
         | Subcommands::Send(_)
+        | Subcommands::Put(_)
+        | Subcommands::Sessions(_)
+        | Subcommands::Destination(_)
         | Subcommands::Server(_)
         | Subcommands::Config(_) => {
             unreachable!("carried out by the caller")

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     arguments::Run,
+    buckets,
     command::Command,
     conversations::{self, Conversations},
     damage,
@@ -44,7 +45,10 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
     let tally = Tally::new(&command.out);
     engine.watch_journal(Arc::clone(&tally) as _);
     let wanted = match &arguments.to.to {
-        Some(to) => Some(Place::parse(Some(to), &command.home.default_vault)?.location()),
+        Some(to) => Some(match super::get::bucket_named(command, Some(to))? {
+            Some(config) => landfall::bucket::location(&config.name),
+            None => Place::parse(Some(to), &command.home.default_vault)?.location(),
+        }),
         None => None,
     };
     let abandoning = engine.counts().await.during("cannot read the journal")?.abandoning;
@@ -70,6 +74,17 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
             problems.extend(work::blocked(&engine, &destination.location).await?);
             continue;
         }
+        if let Some(name) = landfall::bucket::name_of(&destination) {
+            if has_work || abandoning > 0 {
+                match bucket(command, arguments, name, &tally).await {
+                    Ok(report) => reports.push(report),
+                    Err(failed) if failed.is_damage || command.signals.exit().is_some() => return Err(failed),
+                    Err(failed) => unreached.push((destination.location.clone(), failed)),
+                }
+            }
+            problems.extend(work::blocked(&engine, &destination.location).await?);
+            continue;
+        }
         // Whose uploads are to be deleted is not told; asking a vault that was reached before is cheap.
         if has_work || (abandoning > 0 && destination.vault.is_some()) {
             match one(command, arguments, &engine, &destination, &tally).await {
@@ -82,6 +97,7 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
         problems.extend(work::blocked(&engine, &destination.location).await?);
     }
     Conversations::tidy_all(command, &engine).await;
+    super::sessions::export(command, &engine).await;
     if reports.is_empty() && messages == Messages::default() && unreached.len() == 1 {
         return Err(unreached.remove(0).1);
     }
@@ -112,8 +128,11 @@ fn elsewhere(active: &[ItemSummary], wanted: Option<&str>) -> BTreeMap<String, u
 
 fn say_elsewhere(command: &Command, elsewhere: &BTreeMap<String, u64>) {
     for (location, count) in elsewhere {
-        let place = Place::of_location(location, &command.home.default_vault);
-        let place = place.map_or_else(|| human::text(location), |place| place.to_string());
+        let place = match location.strip_prefix("s3:") {
+            Some(name) => name.to_owned(),
+            None => Place::of_location(location, &command.home.default_vault)
+                .map_or_else(|| human::text(location), |place| place.to_string()),
+        };
         let verb = if *count == 1 { "waits" } else { "wait" };
         let files = human::count(*count, "file");
         command.out.note(&format!("{files} {verb} for {place}; `landfall run` without `--to` sends all that waits"));
@@ -157,6 +176,17 @@ async fn chat(command: &Command, engine: &Engine, place: Place, active: &[ItemSu
         messages.is_logged_out |= item.waits == "token";
     }
     Ok(messages)
+}
+
+/// Carries on with the uploads to a bucket.
+async fn bucket(command: &Command, arguments: &Run, name: &str, tally: &Arc<Tally>) -> Result<RunReport, Failed> {
+    let config = buckets::named(command, name)?;
+    let engine = super::put::engine(command, &config, arguments.limits.transfers).await?;
+    let bucket = buckets::open(command, &engine, &config).await?;
+    if bucket.needs_keys().await.during("cannot read the journal")? && command.secrets.is_at_hand() {
+        buckets::unlock(command, &bucket, &config).await?;
+    }
+    super::put::work(command, &engine, &bucket, tally, arguments.limits.budget).await
 }
 
 async fn one(

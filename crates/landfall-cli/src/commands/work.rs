@@ -131,7 +131,7 @@ pub(crate) fn remedy(item: &ItemSummary, code: Option<Code>) -> String {
         Some(Code::Locked) if item.recipe == "chat" => {
             format!("put the file `host.key` of this home back, then `landfall retry {id}`")
         }
-        Some(code) => code.advice().to_owned(),
+        Some(code) => code.advice().replace("`landfall retry`", &format!("`landfall retry {id}`")),
     }
 }
 
@@ -140,6 +140,10 @@ pub(crate) fn place_of(item: &ItemSummary) -> Vec<u8> {
     let (root, below) = &item.source;
     if item.recipe == "chat" {
         return if below.is_empty() { b"(text)".to_vec() } else { below.clone() };
+    }
+    if root.is_empty() {
+        // An upload to a bucket: a whole path.
+        return below.clone();
     }
     let mut place = root.rsplit(|byte| *byte == b'/').next().unwrap_or(root).to_vec();
     if !below.is_empty() {

@@ -1,0 +1,284 @@
+//! `landfall put`: upload files to a bucket, as they are.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use landfall::{
+    Engine, Enqueued, ItemId, ItemSummary, NewUpload, RunEnd, RunOptions, RunReport, UploadKind, bucket::Bucket,
+};
+use serde_json::{Value, json};
+
+use super::work::{self, Problem};
+use crate::{
+    arguments::{BucketLimits, Put},
+    buckets::{self, BucketConfig},
+    command::Command,
+    damage,
+    exit::Exit,
+    failed::{During as _, Failed},
+    human,
+    output::{Format, fields},
+    tally::Tally,
+};
+
+/// Longest key that S3 takes, in bytes.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
+const KEY_BYTES_MAX: usize = 1024;
+/// How many files are taken in charge in one transaction.
+const BATCH: usize = 1000;
+
+/// Carries out `landfall put`.
+pub(crate) async fn put(mut command: Command, arguments: Put) -> Result<Exit, Failed> {
+    limit(&mut command, &arguments.limits);
+    let config = buckets::named(&command, &arguments.to)?;
+    damage::forgetting(&command, async || once(&command, &config, &arguments).await).await
+}
+
+/// What the command line says about time.
+pub(crate) fn limit(command: &mut Command, limits: &BucketLimits) {
+    command.patience = limits.patience.unwrap_or(command.patience);
+    command.budget = limits.budget;
+    command.bandwidth.clone_from(&limits.bwlimit);
+    if let Some(budget) = command.budget {
+        command.patience = command.patience.min(budget);
+    }
+}
+
+async fn once(command: &Command, config: &BucketConfig, arguments: &Put) -> Result<Exit, Failed> {
+    let mut found = Found::default();
+    find(arguments, &mut found)?;
+    let engine = engine(command, config, arguments.limits.transfers).await?;
+    let bucket = buckets::open(command, &engine, config).await?;
+    if arguments.seal {
+        buckets::unlock(command, &bucket, config).await?;
+    }
+    let tally = Tally::new(&command.out);
+    engine.watch_journal(Arc::clone(&tally) as _);
+    let mut items: Vec<ItemId> = Vec::new();
+    let mut problems = found.problems;
+    for batch in found.files.chunks(BATCH) {
+        let new = batch.iter().map(|file| upload(&bucket, arguments, file)).collect();
+        let enqueued = bucket.enqueue(new).await.during("cannot take the files in charge")?;
+        for (file, enqueued) in batch.iter().zip(enqueued) {
+            match enqueued {
+                Enqueued::New(item) | Enqueued::Same(item) => items.push(item),
+                Enqueued::Taken(item) => problems.push(Problem {
+                    place: file.path.as_os_str().as_encoded_bytes().to_vec(),
+                    code: "key-taken".to_owned(),
+                    message: format!("item {item} is on its way to `{}`", bucket.key(&file.key)),
+                    remedy: format!("let it finish, or `landfall cancel {item}`; or choose another key"),
+                }),
+            }
+        }
+    }
+    let report = if arguments.queue {
+        None
+    } else {
+        Some(work(command, &engine, &bucket, &tally, arguments.limits.budget).await?)
+    };
+    finish(command, config, &engine, &tally, report.as_ref(), &items, problems).await
+}
+
+/// The home, with as many uploads at once as were asked for.
+pub(crate) async fn engine(command: &Command, config: &BucketConfig, transfers: Option<u16>) -> Result<Engine, Failed> {
+    let mut settings = command.settings();
+    settings.limits.upload = usize::from(transfers.unwrap_or(config.transfers));
+    Engine::open(settings, command.env.clone()).await.during("cannot open the home")
+}
+
+/// Works on everything queued for a bucket, and shows it.
+pub(crate) async fn work(
+    command: &Command,
+    engine: &Engine,
+    bucket: &Bucket,
+    tally: &Arc<Tally>,
+    budget: Option<Duration>,
+) -> Result<RunReport, Failed> {
+    let counts = engine.counts().await.during("cannot read the journal")?;
+    tally.show(counts.queued(), counts.bytes_left, "uploading");
+    let options = RunOptions {
+        budget: budget.map(|budget| budget.saturating_sub(command.took())),
+        patience: Some(command.patience),
+        stop: command.signals.stop(),
+    };
+    let run = bucket.run(options, Arc::clone(tally) as _);
+    tokio::pin!(run);
+    loop {
+        tokio::select! {
+            biased;
+            report = &mut run => return report.during("cannot go on"),
+            () = tokio::time::sleep(Duration::from_secs(1)) => tally.tick(),
+        }
+    }
+}
+
+/// A file that is to be uploaded.
+struct Chosen {
+    path: PathBuf,
+    /// Below the destination's prefix.
+    key: String,
+    size: u64,
+}
+
+#[derive(Default)]
+struct Found {
+    files: Vec<Chosen>,
+    problems: Vec<Problem>,
+}
+
+/// The files that are meant. What cannot be uploaded is a problem of its own.
+fn find(arguments: &Put, found: &mut Found) -> Result<(), Failed> {
+    if arguments.key.is_some() && arguments.files.len() > 1 {
+        return Err(Failed::usage("cannot put several files under one key", "").hint("give one file, or use `--below`"));
+    }
+    for named in &arguments.files {
+        let path = std::path::absolute(named).map_err(|error| {
+            Failed::new("not-found", format!("cannot read `{}`", named.display()), error.to_string())
+        })?;
+        let status = std::fs::metadata(&path).map_err(|error| {
+            Failed::new("not-found", format!("cannot read `{}`", named.display()), error.to_string())
+                .hint("check the path; nothing was taken in charge")
+        })?;
+        let name = path.file_name().map(Path::new).map(Path::to_owned).unwrap_or_default();
+        if status.is_dir() {
+            if arguments.key.is_some() {
+                return Err(Failed::usage("cannot put a folder under one key", "").hint("use `--below`"));
+            }
+            walk(&path, &name, arguments, found);
+        } else if let Some(key) = &arguments.key {
+            found.take(path, arguments, key.clone(), status.len());
+        } else {
+            found.take_below(path, &name, arguments, &status);
+        }
+    }
+    Ok(())
+}
+
+/// All files below a folder; links are not followed.
+fn walk(folder: &Path, below: &Path, arguments: &Put, found: &mut Found) {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return found.problem(folder, "source-unreadable", error.to_string(), "make it readable"),
+    };
+    let mut entries: Vec<_> = entries.filter_map(Result::ok).collect();
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, below) = (entry.path(), below.join(entry.file_name()));
+        match entry.metadata() {
+            Ok(status) if status.is_dir() => walk(&path, &below, arguments, found),
+            Ok(status) => found.take_below(path, &below, arguments, &status),
+            Err(error) => found.problem(&path, "source-unreadable", error.to_string(), "make it readable"),
+        }
+    }
+}
+
+impl Found {
+    fn take_below(&mut self, path: PathBuf, below: &Path, arguments: &Put, status: &std::fs::Metadata) {
+        if !status.is_file() {
+            return self.problem(&path, "not-a-file", "it is neither a file nor a folder".into(), "leave it out");
+        }
+        let segments: Option<Vec<&str>> = below.iter().map(std::ffi::OsStr::to_str).collect();
+        match segments {
+            Some(segments) => self.take(path, arguments, segments.join("/"), status.len()),
+            None => self.problem(&path, "name-not-text", "its name is not UTF-8, and keys are".into(), "rename it"),
+        }
+    }
+
+    fn take(&mut self, path: PathBuf, arguments: &Put, key: String, size: u64) {
+        let key = format!("{}{key}", arguments.below);
+        if key.is_empty() || key.len() > KEY_BYTES_MAX || key.starts_with('/') {
+            let why = format!("a key has 1 to {KEY_BYTES_MAX} bytes and does not begin with `/`");
+            return self.problem(&path, "invalid", why, "choose another with `--key` or `--below`");
+        }
+        self.files.push(Chosen { path, key, size });
+    }
+
+    fn problem(&mut self, path: &Path, code: &str, message: String, remedy: &str) {
+        let place = path.as_os_str().as_encoded_bytes().to_vec();
+        self.problems.push(Problem { place, code: code.to_owned(), message, remedy: remedy.to_owned() });
+    }
+}
+
+fn upload(bucket: &Bucket, arguments: &Put, file: &Chosen) -> NewUpload {
+    NewUpload {
+        kind: UploadKind::File,
+        source: file.path.as_os_str().as_encoded_bytes().to_vec(),
+        size: file.size,
+        object_key: bucket.key(&file.key),
+        content_type: arguments.content_type.clone(),
+        overwrites: arguments.overwrite,
+        is_sealed: arguments.seal,
+        recipe: "files",
+    }
+}
+
+async fn finish(
+    command: &Command,
+    config: &BucketConfig,
+    engine: &Engine,
+    tally: &Tally,
+    report: Option<&RunReport>,
+    items: &[ItemId],
+    mut problems: Vec<Problem>,
+) -> Result<Exit, Failed> {
+    let counted = tally.finish();
+    let mut files: Vec<Value> = Vec::new();
+    let mut states: BTreeMap<&str, u64> = BTreeMap::new();
+    for id in items {
+        let (item, _) = engine.item(*id).await.during("cannot read the journal")?;
+        let location = item.objects.first().map(|object| config.url(&object.location));
+        match item.state.as_str() {
+            "done" => {
+                *states.entry("done").or_default() += 1;
+                command.out.line(&human::text(location.as_deref().unwrap_or_default()));
+            }
+            "blocked" => problems.push(work::problem(&item)),
+            _ => *states.entry("queued").or_default() += 1,
+        }
+        if command.out.format() != Format::Human {
+            files.push(json_of(&item, location.as_deref()));
+        }
+    }
+    let exit = match report {
+        Some(report) => work::exit(command, Some(report), &problems),
+        None if !problems.is_empty() => Exit::Problems,
+        None => Exit::Queued,
+    };
+    let mut document = fields(json!({
+        "files": files,
+        "uploaded": counted.uploaded,
+        "queued": states.get("queued").copied().unwrap_or(0),
+        "bytes_sent": counted.bytes_sent,
+        "problems": work::problems_json(&problems),
+        "duration_ms": u64::try_from(command.took().as_millis()).unwrap_or(u64::MAX),
+    }));
+    command.put_recovery_key(&mut document);
+    command.out.document(document);
+    work::say_problems(command, &problems);
+    if let Some(report) = report {
+        let sent = human::size(counted.bytes_sent);
+        let took = human::duration(report.took);
+        command.out.note(&format!("uploaded {}, {sent} in {took}", human::count(counted.uploaded, "file")));
+        if report.end != RunEnd::Drained {
+            work::say_end(command, report);
+        }
+    } else {
+        command
+            .out
+            .note(&format!("took {} in charge; `landfall run` uploads them", human::count(items.len() as u64, "file")));
+    }
+    Ok(exit)
+}
+
+fn json_of(item: &ItemSummary, location: Option<&str>) -> Value {
+    let mut one = fields(json!({ "item": item.id.0, "state": item.state, "size": item.bytes_total }));
+    human::put_path(&mut one, "path", &item.source.1);
+    if item.state == "done" {
+        one.insert("location".to_owned(), location.into());
+    }
+    Value::Object(one)
+}
