@@ -52,7 +52,7 @@ def tests():
     for path in ROOT.glob("tests/real/*.py"):
         text = path.read_text()
         # Only what the script runs is a scenario.
-        runs = text.partition('if __name__ == "__main__":')[2]
+        runs = text.partition('if __name__ == "__main__":')[2] + text.partition("\nSCENARIOS =")[2]
         found |= {f"{path.name} {name}" for name in re.findall(r"^def (\w+)", text, re.MULTILINE) if re.search(rf"\b{name}\b", runs)}
     return found
 
