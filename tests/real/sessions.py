@@ -628,13 +628,11 @@ def example(server):
         folder = tempfile.mkdtemp(prefix="landfall-recorder-")
         env = {**os.environ, "S3_ENDPOINT": proxy.origin, "S3_BUCKET": server.bucket, "S3_REGION": server.region,
                "AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
-        held = threading.Event()
-        proxy.script = lambda request: held.wait(30) and None if request.part == 2 else None
+        proxy.script = holds_from(2)
         first = subprocess.Popen([recorder, folder], env=env, stdout=subprocess.PIPE, text=True)
-        until(lambda: [one for one in proxy.requests(operation="UploadPart") if one.part == 1 and one.delivered], "a part is stored")
+        proxy.wait_for(lambda one: one.operation == "UploadPart" and one.part_number == 1 and one.delivered)
         first.kill()
         first.wait()
-        held.set()
         proxy.cut()
         proxy.script = None
         again = subprocess.run([recorder, folder], env=env, capture_output=True, text=True, timeout=60)

@@ -94,7 +94,7 @@ impl Lane {
 
     async fn claim(&mut self) -> Duration {
         let destination = self.destination;
-        let limits = ClassLimits { total: usize::MAX >> 8, video: usize::MAX >> 8 };
+        let limits = ClassLimits { total: usize::MAX >> 8, video: usize::MAX >> 8, upload: 1 };
         let start = Instant::now();
         let leases = self
             .journal
