@@ -129,13 +129,15 @@ def stopped(moment, held):
 
 
 def is_locked(journal):
-    """Whether somebody is in the middle of a write transaction."""
+    """Whether somebody is in the middle of a write transaction; `None` where one is just taking or leaving a lock."""
     connection = sqlite3.connect(journal, timeout=0, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
         return False
     except sqlite3.OperationalError as error:
+        if "locking protocol" in str(error):
+            return None
         if "locked" not in str(error):
             raise
         return True

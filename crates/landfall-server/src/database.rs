@@ -230,7 +230,10 @@ fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
 
 fn is_busy(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode as Code;
-    matches!(error.sqlite_error_code(), Some(Code::DatabaseBusy | Code::DatabaseLocked))
+    matches!(
+        error.sqlite_error_code(),
+        Some(Code::DatabaseBusy | Code::DatabaseLocked | Code::FileLockingProtocolFailed)
+    )
 }
 
 fn user_version(connection: &Connection) -> rusqlite::Result<u32> {

@@ -113,7 +113,9 @@ impl From<rusqlite::Error> for Refusal {
         use rusqlite::ErrorCode as Code;
         match error.sqlite_error_code() {
             Some(Code::DiskFull) => Self { source: Some(error.into()), ..Self::storage_full() },
-            Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self { source: Some(error.into()), ..Self::held(None) },
+            Some(Code::DatabaseBusy | Code::DatabaseLocked | Code::FileLockingProtocolFailed) => {
+                Self { source: Some(error.into()), ..Self::held(None) }
+            }
             _ => Self::internal(error),
         }
     }

@@ -431,7 +431,7 @@ pub(crate) fn open_sqlite(path: &std::path::Path, error: rusqlite::Error) -> Ope
         }
         Some(Code::ReadOnly | Code::PermissionDenied) => OpenError::ReadOnly { path },
         Some(Code::DiskFull) => OpenError::DiskFull { path },
-        Some(Code::DatabaseBusy | Code::DatabaseLocked) => busy(&path),
+        Some(Code::DatabaseBusy | Code::DatabaseLocked | Code::FileLockingProtocolFailed) => busy(&path),
         _ => OpenError::Database { path, source: error },
     }
 }

@@ -223,10 +223,10 @@ impl Journal {
         lock(&self.inner.queue).push_back(Box::new(Queued { write: Some(write), outcome: None, reply }));
         let lead = Arc::clone(&self.inner).lead();
         match self.inner.blocking {
-            Blocking::Inline | Blocking::After(_) => lead.await,
+            Blocking::Inline => lead.await,
             // On a task of its own: a caller that leads, or waits for its turn, and is not polled for a while because
             // what polls it waits for a write as well, would keep everyone waiting for ever.
-            Blocking::Threads => match tokio::spawn(lead).await {
+            Blocking::Threads | Blocking::After(_) => match tokio::spawn(lead).await {
                 Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
                 _ => {}
             },
@@ -465,7 +465,7 @@ fn settle(queue: VecDeque<Box<dyn QueuedWrite>>, committed: Result<(), &StoreErr
 
 fn is_busy(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode as Sql;
-    matches!(error.sqlite_error_code(), Some(Sql::DatabaseBusy | Sql::DatabaseLocked))
+    matches!(error.sqlite_error_code(), Some(Sql::DatabaseBusy | Sql::DatabaseLocked | Sql::FileLockingProtocolFailed))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
