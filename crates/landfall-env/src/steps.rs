@@ -51,6 +51,10 @@ pub enum Sabotage {
     SweepCarriedFiles,
     /// Files of messages are not synced.
     SkipSpoolSync,
+    /// Whatever is under an object's key in a bucket counts as that object.
+    TakeAnyForOurs,
+    /// A bucket is not asked to refuse where something is there already, and nobody looks.
+    DropGuard,
 }
 
 /// Named moments at which something durable has just happened or is just about to.

@@ -189,14 +189,20 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Notes that a remote upload is about to be opened, before it is.
-    pub fn bucket_opening(&self, lease: &Lease, object: BucketObjectId, now: Timestamp) -> Result<(), StoreError> {
+    /// Notes that a remote upload is about to be opened, before it is. `at` is the moment by the bucket's clock.
+    pub fn bucket_opening(
+        &self,
+        lease: &Lease,
+        object: BucketObjectId,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.hold(lease, now)?;
         self.connection
             .prepare_cached(
                 "UPDATE bucket_object SET state = 'opening', upload_id = NULL, opening_at = ?2 WHERE id = ?1",
             )?
-            .execute((object.0, now.0))?;
+            .execute((object.0, at.0))?;
         Ok(())
     }
 
@@ -301,8 +307,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The bucket has neither the object nor an open upload for it: it is to be sent from the beginning. `leftover` is a
-    /// remote upload that may still be there; it is abandoned.
+    /// The bucket has neither the object nor an open upload for it: it is to be sent from the beginning.
     pub fn bucket_object_gone(&self, lease: &Lease, object: BucketObjectId, now: Timestamp) -> Result<(), StoreError> {
         self.hold(lease, now)?;
         self.connection
@@ -314,22 +319,39 @@ impl Tx<'_> {
         self.note(lease.item, "reopened", None, now)
     }
 
-    /// A remote upload that is of no use to an item: it is abandoned.
-    pub fn abandon_upload_id(
-        &self,
-        lease: &Lease,
-        object_key: &str,
-        upload_id: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    /// Nobody heard what became of an open, and the bucket has nothing of it yet: the object is to be opened again, and what
+    /// may still come of the first is to be looked for.
+    pub fn bucket_open_lost(&self, lease: &Lease, object: BucketObjectId, now: Timestamp) -> Result<(), StoreError> {
         self.hold(lease, now)?;
         self.connection
             .prepare_cached(
-                "INSERT INTO bucket_object (item, destination, revision, object_key, size, part_size, proof, is_guarded, upload_id, state)
-                 SELECT id, destination, revision, ?2, 0, 1, 'signed-payload', 0, ?3, 'abandoning' FROM item WHERE id = ?1",
+                "INSERT INTO bucket_object (item, destination, revision, object_key, size, part_size, proof, is_guarded, opening_at, state)
+                 SELECT item, destination, revision, object_key, 0, 1, 'signed-payload', 0, opening_at, 'abandoning'
+                   FROM bucket_object WHERE id = ?1",
             )?
-            .execute((lease.item.0, object_key, upload_id))?;
+            .execute([object.0])?;
+        self.bucket_object_gone(lease, object, now)
+    }
+
+    /// A remote upload to an item's key that is of no use: it is abandoned. Needs no lease, since whoever opened it may
+    /// have lost theirs meanwhile. Changes nothing if it is known.
+    pub fn abandon_upload_id(&self, item: ItemId, object_key: &str, upload_id: &str) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO bucket_object (item, destination, revision, object_key, size, part_size, proof, is_guarded, upload_id, state)
+                 SELECT id, destination, revision, ?2, 0, 1, 'signed-payload', 0, ?3, 'abandoning' FROM item
+                  WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM bucket_object AS known
+                                                 WHERE known.destination = item.destination AND known.upload_id = ?3
+                                                   AND known.state IN ('open', 'completing', 'abandoning'))",
+            )?
+            .execute((item.0, object_key, upload_id))?;
         Ok(())
+    }
+
+    /// Whether an upload to this key is being opened: what is found there may be that one.
+    pub fn is_opening(&self, destination: DestinationId, object_key: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM bucket_object WHERE destination = ?1 AND object_key = ?2 AND state = 'opening')";
+        Ok(self.connection.prepare_cached(sql)?.query_row((destination.0, object_key), |row| row.get(0))?)
     }
 
     fn write_bucket_part(
@@ -389,36 +411,55 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The remote uploads of a destination that the journal knows and that may still be there.
-    pub fn known_upload_ids(&self, destination: DestinationId) -> Result<Vec<String>, StoreError> {
+    /// The remote uploads that the journal knows and that may still be there, wherever they go: two destinations may lead to
+    /// one bucket.
+    pub fn known_upload_ids(&self) -> Result<Vec<String>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT upload_id FROM bucket_object
-              WHERE destination = ?1 AND upload_id IS NOT NULL AND state IN ('open', 'completing', 'abandoning')",
+              WHERE upload_id IS NOT NULL AND state IN ('open', 'completing', 'abandoning')",
         )?;
-        let rows = statement.query_map([destination.0], |row| row.get(0))?;
+        let rows = statement.query_map([], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Whether an object that is found at a key has these bytes, because this home put them there: by its tag.
-    pub fn is_own_content(
-        &self,
-        object_key: &str,
-        tag: &str,
-        size: u64,
-        checksum: Option<&[u8]>,
-    ) -> Result<bool, StoreError> {
+    /// Whether an object that is found under the key of `object` has what that is to bring: this home put it there and
+    /// called it done, and it was made of the same bytes, or of a source that has not changed since. Told by its tag; and
+    /// it must still be as long as it was.
+    pub fn is_own_content(&self, object: BucketObjectId, tag: &str, size: u64) -> Result<bool, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM bucket_object WHERE tag = ?2 AND object_key = ?1 AND size = ?3 AND checksum = ?4)",
+            "SELECT EXISTS (
+                SELECT 1 FROM bucket_object AS new
+                  JOIN item AS new_item ON new_item.id = new.item JOIN upload AS new_upload ON new_upload.item = new.item
+                  JOIN bucket_object AS old ON old.object_key = new.object_key
+                  JOIN item AS old_item ON old_item.id = old.item JOIN upload AS old_upload ON old_upload.item = old.item
+                 WHERE new.id = ?1 AND old.tag = ?2 AND old.size = ?3 AND old_item.state = 'done'
+                   AND old_upload.is_sealed = new_upload.is_sealed
+                   AND (old.size = new.size AND old.proof = new.proof AND old.proof <> 'crc32c' AND old.checksum = new.checksum
+                        OR old_upload.source = new_upload.source AND old_upload.kind = 'file'
+                       AND old_item.size = new_item.size AND old_item.device = new_item.device
+                       AND old_item.inode = new_item.inode AND old_item.modified_ns = new_item.modified_ns
+                       AND old_item.changed_ns = new_item.changed_ns))",
         )?;
-        Ok(statement.query_row((object_key, tag, size as i64, checksum), |row| row.get(0))?)
+        Ok(statement.query_row((object.0, tag, size as i64), |row| row.get(0))?)
     }
 
-    /// Whether an object that is found at a key was left there by this home without ever being called done: by its tag.
-    pub fn is_own_leftover(&self, object_key: &str, tag: &str) -> Result<bool, StoreError> {
+    /// Whether an object that is found at a key was left there by this home without ever being called done, by this item
+    /// or by one that was given up: by its tag.
+    pub fn is_own_leftover(&self, item: ItemId, object_key: &str, tag: &str) -> Result<bool, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM bucket_object JOIN item ON item.id = bucket_object.item
-                             WHERE tag = ?2 AND object_key = ?1 AND item.state <> 'done')",
+                             WHERE tag = ?3 AND object_key = ?2 AND item.state <> 'done'
+                               AND (item.finished_at IS NOT NULL OR item.id = ?1))",
         )?;
-        Ok(statement.query_row((object_key, tag), |row| row.get(0))?)
+        Ok(statement.query_row((item.0, object_key, tag), |row| row.get(0))?)
+    }
+
+    /// Notes that the bucket took the item's object and then showed something else. Returns how often it has.
+    pub fn bucket_object_refuted(&self, lease: &Lease, why: &str, now: Timestamp) -> Result<usize, StoreError> {
+        self.hold(lease, now)?;
+        self.note(lease.item, "refuted", Some(why), now)?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT count(*) FROM event WHERE item = ?1 AND kind = 'refuted'")?;
+        Ok(statement.query_row([lease.item.0], |row| row.get(0))?)
     }
 }

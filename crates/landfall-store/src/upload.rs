@@ -35,7 +35,7 @@ pub enum Enqueued {
     New(ItemId),
     /// The same was taken in charge before, and is not finished.
     Same(ItemId),
-    /// Something else is on its way to that key.
+    /// Something else is on its way to that key; or the same in another way, sealed or under another type.
     Taken(ItemId),
 }
 
@@ -126,11 +126,13 @@ impl Tx<'_> {
         now: Timestamp,
     ) -> Result<Enqueued, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT item.id, source = ?3 FROM upload JOIN item ON item.id = upload.item
+            "SELECT item.id, source = ?3 AND is_sealed = ?4 AND content_type IS ?5 FROM upload JOIN item ON item.id = upload.item
               WHERE object_key = ?2 AND destination = ?1 AND finished_at IS NULL",
         )?;
         let present: Option<(i64, bool)> = statement
-            .query_row((destination.0, &new.object_key, &new.source), |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row((destination.0, &new.object_key, &new.source, new.is_sealed, &new.content_type), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?;
         match present {
             Some((id, true)) => {

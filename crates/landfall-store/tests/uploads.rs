@@ -10,8 +10,8 @@ use landfall_core::{
 };
 use landfall_env::Env;
 use landfall_store::{
-    BucketFacts, BucketObject, DestinationId, Enqueued, Journal, JournalOptions, Lease, NewUpload, PlannedBucketObject,
-    PlannedBucketPart, PreparedUpload, SessionRow, SourceIdentity, StoreError, Tx, Upload,
+    BucketFacts, BucketObject, BucketObjectId, DestinationId, Enqueued, Journal, JournalOptions, Lease, NewUpload,
+    PlannedBucketObject, PlannedBucketPart, PreparedUpload, SessionRow, SourceIdentity, StoreError, Tx, Upload,
 };
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -69,8 +69,10 @@ impl Bench {
         let lease = self.prepared().await;
         let object = self.object(lease.item).await.unwrap();
         let (held, id) = (lease.clone(), object.id);
-        self.write(move |tx| tx.bucket_opening(&held, id, NOW).and_then(|()| tx.bucket_opened(&held, id, "up-1", NOW)))
-            .await;
+        self.write(move |tx| {
+            tx.bucket_opening(&held, id, NOW, NOW).and_then(|()| tx.bucket_opened(&held, id, "up-1", NOW))
+        })
+        .await;
         let object = self.object(lease.item).await.unwrap();
         (lease, object)
     }
@@ -162,13 +164,36 @@ async fn uploads_go_one_after_the_other_unless_more_are_allowed() {
 
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_writes_nothing_of_an_upload() {
+    type Write = fn(&Tx<'_>, &Lease, BucketObjectId) -> Result<(), StoreError>;
+    let writes: [(&str, Write); 15] = [
+        ("prepared", |tx, lease, _| tx.upload_prepared(lease, &three_parts("other"), NOW)),
+        ("new revision", |tx, lease, _| tx.new_upload_revision(lease, "changed", NOW)),
+        ("opening", |tx, lease, id| tx.bucket_opening(lease, id, NOW, NOW)),
+        ("opened", |tx, lease, id| tx.bucket_opened(lease, id, "up-2", NOW)),
+        ("open lost", |tx, lease, id| tx.bucket_open_lost(lease, id, NOW)),
+        ("set", |tx, lease, id| tx.set_bucket_object(lease, id, ObjectState::Stored, NOW)),
+        ("unguard", |tx, lease, id| tx.unguard_bucket_object(lease, id, NOW)),
+        ("sent", |tx, lease, id| tx.bucket_part_sent(lease, id, PartNumber(1), NOW)),
+        ("stored", |tx, lease, id| tx.bucket_part_stored(lease, id, PartNumber(1), "e", NOW)),
+        ("refused", |tx, lease, id| tx.bucket_part_refused(lease, id, PartNumber(1), NOW)),
+        ("held", |tx, lease, id| tx.bucket_parts_held(lease, id, &[(1, "e".into())].into(), NOW)),
+        ("gone", |tx, lease, id| tx.bucket_object_gone(lease, id, NOW)),
+        ("refuted", |tx, lease, _| tx.bucket_object_refuted(lease, "why", NOW).map(drop)),
+        ("finish", |tx, lease, id| tx.finish_upload(lease, id, NOW)),
+        ("block", |tx, lease, _| tx.block(lease, &BlockReason { code: Code::Refused, message: "no".into() }, NOW)),
+    ];
     let bench = Bench::new().await;
     let (lease, object) = bench.opened().await;
     bench.write(|tx| tx.pause(ItemId(1), NOW)).await;
-    let id = object.id;
-    let stored = bench.journal.write(move |tx| tx.bucket_part_stored(&lease, id, PartNumber(1), "e", NOW)).await;
-    assert!(matches!(stored, Err(StoreError::LostLease(_))));
-    assert_eq!(bench.object(ItemId(1)).await.unwrap().parts[0].state, PartState::Planned);
+    let before = format!("{:?} {:?}", bench.upload(ItemId(1)).await, bench.object(ItemId(1)).await);
+    for (name, write) in writes {
+        let (lease, id) = (lease.clone(), object.id);
+        let written = bench.journal.write(move |tx| write(tx, &lease, id)).await;
+        assert!(matches!(written, Err(StoreError::LostLease(_))), "{name}: {written:?}");
+        let after = format!("{:?} {:?}", bench.upload(ItemId(1)).await, bench.object(ItemId(1)).await);
+        assert_eq!(after, before, "{name}");
+    }
+    assert!(bench.abandoned().await.is_empty());
 }
 
 #[tokio::test]
@@ -229,8 +254,58 @@ async fn what_was_opened_for_an_upload_that_is_taken_back_is_to_be_aborted() {
     assert_eq!(bench.abandoned().await, [Some("up-1".to_owned())]);
     assert!(!bench.write(|tx| tx.cancel(ItemId(1), NOW)).await);
     assert_eq!(bench.upload(ItemId(1)).await.state, State::Cancelled);
-    let left = bench.journal.read(|tx| tx.is_own_leftover("a", &format!("{:0>32}", "tag"))).await.unwrap();
+    let tag = || format!("{:0>32}", "tag");
+    let left = bench.journal.read(move |tx| tx.is_own_leftover(ItemId(2), "a", &tag())).await.unwrap();
     assert!(left, "what it may have left may be replaced");
+}
+
+#[tokio::test]
+async fn what_an_unfinished_upload_has_put_there_is_replaced_by_itself_alone() {
+    let bench = Bench::new().await;
+    bench.opened().await;
+    let tag = || format!("{:0>32}", "tag");
+    for (item, may) in [(ItemId(1), true), (ItemId(2), false)] {
+        let left = bench.journal.read(move |tx| tx.is_own_leftover(item, "a", &tag())).await.unwrap();
+        assert_eq!(left, may, "{item}");
+    }
+}
+
+#[tokio::test]
+async fn an_open_that_nobody_heard_of_is_remembered_with_its_moment_when_another_one_follows() {
+    let bench = Bench::new().await;
+    let lease = bench.prepared().await;
+    let id = bench.object(lease.item).await.unwrap().id;
+    bench
+        .write(move |tx| {
+            tx.bucket_opening(&lease, id, Timestamp(77), NOW)?;
+            tx.bucket_open_lost(&lease, id, NOW)
+        })
+        .await;
+    let destination = bench.destination;
+    let lost = bench.journal.read(move |tx| tx.abandoned_uploads(destination, 10)).await.unwrap();
+    assert_eq!(lost.len(), 1);
+    assert_eq!((lost[0].upload_id.as_deref(), lost[0].opening_at), (None, Some(Timestamp(77))));
+    assert_eq!(bench.object(ItemId(1)).await.unwrap().state, ObjectState::Absent);
+}
+
+#[tokio::test]
+async fn a_remote_upload_of_no_use_is_abandoned_once_and_without_a_lease() {
+    let bench = Bench::new().await;
+    bench.opened().await;
+    for upload_id in ["up-1", "up-2", "up-2"] {
+        bench.write(move |tx| tx.abandon_upload_id(ItemId(1), "a", upload_id)).await;
+    }
+    // The first is the one that is wanted.
+    assert_eq!(bench.abandoned().await, [Some("up-2".to_owned())]);
+}
+
+#[tokio::test]
+async fn the_same_file_wanted_sealed_is_not_what_is_on_its_way_plain() {
+    let bench = Bench::new().await;
+    let plain = bench.enqueue("/a", "a").await.item();
+    let (destination, sealed) = (bench.destination, NewUpload { is_sealed: true, ..new("/a", "a") });
+    let answer = bench.write(move |tx| tx.enqueue_upload(destination, &sealed, NOW)).await;
+    assert_eq!(answer, Enqueued::Taken(plain));
 }
 
 #[tokio::test]
@@ -238,7 +313,7 @@ async fn one_of_which_nobody_heard_whether_it_was_opened_is_looked_for_when_it_i
     let bench = Bench::new().await;
     let lease = bench.prepared().await;
     let id = bench.object(lease.item).await.unwrap().id;
-    bench.write(move |tx| tx.bucket_opening(&lease, id, NOW)).await;
+    bench.write(move |tx| tx.bucket_opening(&lease, id, NOW, NOW)).await;
     bench.write(|tx| tx.cancel(ItemId(1), NOW)).await;
     assert_eq!(bench.abandoned().await, [None]);
     bench.write(move |tx| tx.bucket_object_abandoned(id)).await;
@@ -259,9 +334,16 @@ async fn a_done_upload_keeps_what_is_known_of_its_object_and_forgets_its_parts()
     let after = bench.object(ItemId(1)).await.unwrap();
     assert_eq!((after.state, after.parts.len()), (ObjectState::Stored, 0));
     let (tag, size) = (after.tag.clone(), after.plan.size());
-    let known =
-        move |tx: &Tx<'_>| Ok((tx.is_own_content("a", &tag, size, Some(&[9; 8]))?, tx.is_own_leftover("a", &tag)?));
-    assert_eq!(bench.journal.read(known).await.unwrap(), (true, false));
+    // The same, taken in charge again.
+    bench.enqueue("/a", "a").await;
+    let again = bench.claim("w").await.remove(0);
+    bench.write(move |tx| tx.upload_prepared(&again, &three_parts("again"), NOW)).await;
+    let id = bench.object(ItemId(2)).await.unwrap().id;
+    let known = move |tx: &Tx<'_>| {
+        let (same, shorter) = (tx.is_own_content(id, &tag, size)?, tx.is_own_content(id, &tag, size - 1)?);
+        Ok((same, shorter, tx.is_own_leftover(ItemId(2), "a", &tag)?))
+    };
+    assert_eq!(bench.journal.read(known).await.unwrap(), (true, false, false));
     let summary = bench.journal.read(|tx| tx.summary(ItemId(1))).await.unwrap();
     assert_eq!((summary.state.as_str(), summary.bytes_sent), ("done", summary.bytes_total));
 }

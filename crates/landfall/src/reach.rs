@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 struct Gates {
     /// Whether the destination can be reached.
     reach: Gate,
-    /// Whether it has room. A full one answers all questions, so only something stored tells that there is room again.
+    /// Whether it takes anything. A full one answers all questions, so only something stored tells that there is room again.
     room: Gate,
     /// Why one is shut.
     last: Option<Failure>,
@@ -65,8 +65,14 @@ impl Reach {
         Some((away, gates.last.clone()?))
     }
 
-    /// Takes note of a failure: whether it says that the destination is away, or that it is there.
-    pub(crate) fn note(&self, failure: Failure) -> Failure {
+    /// Forgets that it was out of reach, or full: whoever starts a run wants to know how it is now.
+    pub(crate) fn try_anew(&self) {
+        *self.gates() = Gates::default();
+    }
+
+    /// Takes note of a failure: whether it says that the destination is away, or that it is there. One that answers
+    /// questions and takes nothing is as good as away for whoever brings something.
+    pub(crate) fn note(&self, kind: Kind, failure: Failure) -> Failure {
         let wait = match failure.remedy {
             Remedy::Wait { retry_after } => Some(retry_after),
             // A lost answer is a network that may be going away: the next request is not sent at once. One that says who
@@ -79,11 +85,13 @@ impl Reach {
         let mut gates = self.gates();
         match wait {
             Some(retry_after) => {
-                let gate = if failure.code == Code::VaultFull { &mut gates.room } else { &mut gates.reach };
+                let has_answered = !matches!(failure.code, Code::Offline | Code::AnswerLost | Code::Stalled);
+                let takes_nothing = failure.code == Code::VaultFull || (kind == Kind::Store && has_answered);
+                let gate = if takes_nothing { &mut gates.room } else { &mut gates.reach };
                 gate.on_failure(&self.policy, now, retry_after, fraction);
                 gates.last = Some(failure.clone());
             }
-            None if failure.code != Code::BadAnswer => gates.came_through(Kind::Ask, now),
+            None if failure.code != Code::BadAnswer => gates.came_through(kind, now),
             None => {}
         }
         failure

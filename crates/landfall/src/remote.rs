@@ -48,6 +48,10 @@ impl Remote {
         self.reach.away()
     }
 
+    pub(crate) fn try_anew(&self) {
+        self.reach.try_anew();
+    }
+
     pub(crate) async fn account(&self) -> Result<AccountInfo, Failure> {
         self.ask(request::account, answer::account).await
     }
@@ -130,7 +134,7 @@ impl Remote {
         match self.vault.call(request, Some(body)).await {
             Ok(answer) => self.judge(Kind::Store, answer::part_stored(&answer, part)).map_err(CallFailure::Failed),
             Err(error) => match error.into_failure() {
-                Ok(failure) => Err(CallFailure::Failed(self.note(failure))),
+                Ok(failure) => Err(CallFailure::Failed(self.note(Kind::Store, failure))),
                 Err(body) => {
                     self.reach.came_through(Kind::Ask);
                     Err(CallFailure::Body(body))
@@ -148,7 +152,7 @@ impl Remote {
                 self.reach.came_through(Kind::Ask);
                 Ok(response)
             }
-            Err(error) => Err(self.note(failure_of(error))),
+            Err(error) => Err(self.note(Kind::Ask, failure_of(error))),
         }
     }
 
@@ -196,7 +200,7 @@ impl Remote {
 
     async fn once(&self, kind: Kind, request: Request) -> Result<Answer, Failure> {
         self.reach.pass(kind).await;
-        self.vault.call(request, None).await.map_err(|error| self.note(failure_of(error)))
+        self.vault.call(request, None).await.map_err(|error| self.note(kind, failure_of(error)))
     }
 
     /// What an answer means for the gates.
@@ -206,18 +210,19 @@ impl Remote {
                 self.reach.came_through(kind);
                 Ok(value)
             }
-            Err(failure) => Err(self.note(failure)),
+            Err(failure) => Err(self.note(kind, failure)),
         }
     }
 
-    fn note(&self, failure: Failure) -> Failure {
-        self.reach.note(match failure.code {
+    fn note(&self, kind: Kind, failure: Failure) -> Failure {
+        let failure = match failure.code {
             // Whoever holds it is on another machine: only who is there can see to it.
             Code::VaultHeld if *self.vault.origin() != Origin::in_process() => {
                 Failure { code: Code::ServerError, ..failure }
             }
             _ => failure,
-        })
+        };
+        self.reach.note(kind, failure)
     }
 }
 

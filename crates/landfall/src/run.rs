@@ -125,6 +125,8 @@ impl Engine {
         observer: Arc<dyn Observer>,
     ) -> Result<RunReport, Error> {
         let destination = site.destination();
+        // A run that ended because the destination was away too long says nothing about this one.
+        site.try_anew();
         let start = self.inner.env.clock.monotonic();
         let worker = Worker::enter(&self.inner, observer.as_ref()).await?;
         let mut run = Run {

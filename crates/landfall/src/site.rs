@@ -21,6 +21,9 @@ pub(crate) trait Site: Send + Sync {
     /// How long it has been out of reach or has taken nothing, and why.
     fn away(&self) -> Option<(Duration, Failure)>;
 
+    /// Whatever was found out about that is to be found out anew: the next request goes at once.
+    fn try_anew(&self);
+
     /// Whether it is still what it was when it was opened.
     fn is_current(&self, tx: &Tx<'_>) -> Result<bool, StoreError>;
 
@@ -43,6 +46,10 @@ impl Site for Session {
 
     fn away(&self) -> Option<(Duration, Failure)> {
         self.inner.remote.away()
+    }
+
+    fn try_anew(&self) {
+        self.inner.remote.try_anew();
     }
 
     fn is_current(&self, tx: &Tx<'_>) -> Result<bool, StoreError> {

@@ -108,8 +108,8 @@ impl Sources {
     /// # Errors
     /// If the system has no thread left for it; see [`is_no_thread`].
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        if self.inner.blocking == Blocking::Inline {
-            return Ok(work());
+        if self.inner.blocking != Blocking::Threads {
+            return Ok(self.inner.blocking.run(work).await);
         }
         let permit = Arc::clone(&self.inner.at_once).acquire_owned().await.expect("the semaphore is never closed");
         let (done, result) = oneshot::channel();
@@ -162,7 +162,7 @@ impl Inner {
 
     /// Closes a file where nobody waits for it: that may hang as well.
     fn close(self: &Arc<Self>, file: Box<dyn File>) {
-        if self.blocking == Blocking::Inline {
+        if self.blocking != Blocking::Threads {
             return;
         }
         lock(&self.unclosed).push(file);
@@ -181,7 +181,7 @@ impl Inner {
         disk: &Disk,
         call: impl FnOnce(&dyn Files) -> T + Send + 'static,
     ) -> io::Result<T> {
-        if self.blocking == Blocking::Inline {
+        if self.blocking != Blocking::Threads {
             return Ok(call(self.files.as_ref()));
         }
         let patience = self.patience(disk)?;

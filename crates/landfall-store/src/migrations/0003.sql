@@ -183,7 +183,7 @@ CREATE TABLE bucket_object (
     is_guarded  INTEGER NOT NULL,
     -- The bucket's name for the remote upload.
     upload_id   TEXT,
-    -- When it was first to be opened: one that has begun before is not ours.
+    -- When it was to be opened, by the bucket's clock: one that has begun before is not ours.
     opening_at  INTEGER,
     state       TEXT NOT NULL CHECK (state = 'absent' OR state = 'opening' OR state = 'open' OR state = 'completing' OR
                     state = 'stored' OR state = 'abandoning' OR state = 'abandoned'),

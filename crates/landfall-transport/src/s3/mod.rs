@@ -28,6 +28,7 @@ mod xml;
 pub use self::{
     client::Bucket,
     credentials::{BadCredentials, Credentials},
+    moment::date,
     place::{BadPlace, Place, Style},
     refusal::{Correction, Refusal, refusal, refusal_of},
     request::{CompletedPart, NewObject, Payload, Request, UploadMarker},

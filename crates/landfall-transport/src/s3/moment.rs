@@ -36,8 +36,8 @@ impl Stamp {
     }
 }
 
-/// When an answer was made, by the clock of whoever made it.
-pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+/// When an answer was made, by the clock of whoever made it, if it says so (RFC 9110, section 6.6.1).
+pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
     http_date(headers.get(DATE)?.to_str().ok()?)
 }
 

@@ -10,14 +10,17 @@ use landfall_transport::s3::answer::{HeldPart, ObjectHead};
 use super::{
     drive::{Present, Upload},
     orphans,
-    remote::Way,
+    remote::{Sight, Way},
 };
 use crate::{Progress, drive::Halt};
+
+/// How often a bucket may show something else than it took.
+const REFUTED_MAX: usize = 3;
 
 impl Upload {
     /// Finds out where the object stands, and writes it.
     pub(crate) async fn ask(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
-        if self.sabotaged(Sabotage::LostAnswerIsFailure) {
+        if self.sabotaged(Sabotage::LostAnswerIsFailure) && self.completed != Some(object.id) {
             let id = object.id;
             return self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await;
         }
@@ -27,11 +30,8 @@ impl Upload {
             return Ok(());
         }
         if may_be_there && self.completed == Some(object.id) {
-            let message = format!(
-                "the bucket says that it has `{}` and does not show it; these keys need the right to read it (s3:GetObject)",
-                object.object_key
-            );
-            return Err(Failure::new(Remedy::Retry, Code::AccessDenied, message).into());
+            let message = format!("the bucket says that it has `{}`, and does not show it", object.object_key);
+            return Err(self.refuted(object, Code::BadAnswer, message).await?.into());
         }
         match (&object.upload_id, object.state) {
             (Some(upload_id), _) => match self.bucket.inner.remote.parts(&object.object_key, upload_id).await? {
@@ -46,8 +46,14 @@ impl Upload {
 
     /// Whether the object is there, proved: then it is stored. Something else that is there in its place changes nothing.
     async fn is_there(&mut self, present: &Present, object: &BucketObject) -> Result<bool, Halt> {
-        let Some(head) = self.bucket.inner.remote.head(&object.object_key).await? else { return Ok(false) };
-        if !is_ours(object, &head) {
+        let head = match self.bucket.inner.remote.head(&object.object_key).await? {
+            Sight::Object(head) => head,
+            Sight::Nothing => return Ok(false),
+            // Sent again it replaces nothing but itself, or is refused.
+            Sight::Hidden(_) if self.completed != Some(object.id) && !self.must_look_first(object) => return Ok(false),
+            Sight::Hidden(failure) => return Err(failure.into()),
+        };
+        if !self.is_ours(object, &head) {
             return Ok(false);
         }
         if let Err(failure) = proved(object, &head) {
@@ -58,10 +64,18 @@ impl Upload {
                 tx.unguard_bucket_object(lease, id, now)
             })
             .await?;
-            return Err(failure.into());
+            return Err(self.refuted(object, failure.code, failure.message).await?.into());
         }
         self.stored(present, object).await?;
         Ok(true)
+    }
+
+    /// The bucket took an object and then shows something else. It may have been an accident, twice.
+    async fn refuted(&self, object: &BucketObject, code: Code, message: String) -> Result<Failure, Halt> {
+        let why = format!("`{}`: {message}", object.object_key);
+        let times = self.write(move |tx, lease, now| tx.bucket_object_refuted(lease, &why, now)).await?;
+        let remedy = if times < REFUTED_MAX { Remedy::Retry } else { Remedy::Block };
+        Ok(Failure::new(remedy, code, message))
     }
 
     /// Writes that the object is there, whole.
@@ -79,22 +93,25 @@ impl Upload {
     /// Something is where the object was to go. If it is ours, or the same, that is as good; if we left it there without
     /// ever calling it done, it may be replaced; else a person decides.
     pub(crate) async fn taken(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
-        let Some(head) = self.bucket.inner.remote.head(&object.object_key).await? else {
+        let head = match self.bucket.inner.remote.head(&object.object_key).await? {
+            Sight::Object(head) => head,
+            Sight::Hidden(failure) => return Err(failure.into()),
             // It went away again.
-            return Err(Failure::new(Remedy::Retry, Code::KeyTaken, "something was in its place, and is gone").into());
+            Sight::Nothing => {
+                let message = "something was in its place, and is gone";
+                return Err(Failure::new(Remedy::Retry, Code::KeyTaken, message).into());
+            }
         };
-        if is_ours(object, &head) || is_same(object, &head) {
+        if self.is_ours(object, &head) || is_same(object, &head) {
             proved(object, &head)?;
-            return self.stored(present, object).await;
+            return self.there_already(present, object).await;
         }
         let (key, tag) = (object.object_key.clone(), head.tag.clone().unwrap_or_default());
-        let (size, checksum) = (object.plan.size(), object.checksum.clone());
-        let look = move |tx: &Tx<'_>| {
-            Ok((tx.is_own_content(&key, &tag, size, checksum.as_deref())?, tx.is_own_leftover(&key, &tag)?))
-        };
-        let (is_there_already, is_left_over) = self.engine.journal.read(look).await?;
-        if is_there_already {
-            return self.stored(present, object).await;
+        let (item, id, size) = (self.lease.item, object.id, head.size);
+        let look = move |tx: &Tx<'_>| Ok((tx.is_own_content(id, &tag, size)?, tx.is_own_leftover(item, &key, &tag)?));
+        let (is_own_content, is_left_over) = self.engine.journal.read(look).await?;
+        if is_own_content {
+            return self.there_already(present, object).await;
         }
         if is_left_over {
             let id = object.id;
@@ -104,6 +121,20 @@ impl Upload {
         Err(Failure::new(Remedy::Block, Code::KeyTaken, message).into())
     }
 
+    /// What is to be uploaded is there: the remote upload that was to bring it is of no use.
+    async fn there_already(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
+        let (id, item) = (object.id, self.lease.item);
+        if let Some(upload_id) = object.upload_id.clone() {
+            let key = object.object_key.clone();
+            self.write(move |tx, lease, now| {
+                tx.bucket_object_gone(lease, id, now)?;
+                tx.abandon_upload_id(item, &key, &upload_id)
+            })
+            .await?;
+        }
+        self.stored(present, object).await
+    }
+
     /// Whether the bucket has to be asked what is there, because it is not known to look itself.
     pub(crate) fn must_look_first(&self, object: &BucketObject) -> bool {
         object.is_guarded && self.bucket.inner.remote.guards(Way::of(object)) != Some(true)
@@ -111,8 +142,18 @@ impl Upload {
 
     /// Whether something else is in the object's place.
     pub(crate) async fn is_taken(&self, object: &BucketObject) -> Result<bool, Halt> {
-        let head = self.bucket.inner.remote.head(&object.object_key).await?;
-        Ok(head.is_some_and(|head| !is_ours(object, &head)))
+        match self.bucket.inner.remote.head(&object.object_key).await? {
+            Sight::Nothing => Ok(false),
+            Sight::Object(head) => Ok(!self.is_ours(object, &head)),
+            // The bucket looks itself.
+            Sight::Hidden(_) if !self.must_look_first(object) => Ok(false),
+            Sight::Hidden(failure) => Err(failure.into()),
+        }
+    }
+
+    /// It carries the tag that was drawn for these bytes.
+    fn is_ours(&self, object: &BucketObject, head: &ObjectHead) -> bool {
+        head.tag.as_deref() == Some(&object.tag) || self.sabotaged(Sabotage::TakeAnyForOurs)
     }
 
     async fn note_parts(&mut self, object: &BucketObject, listed: &[HeldPart]) -> Result<(), Halt> {
@@ -145,18 +186,17 @@ impl Upload {
         let lost = orphans::opened_since(&self.engine, &self.bucket, &object.object_key, since).await?;
         let id = object.id;
         self.write(move |tx, lease, now| {
+            if lost.is_empty() {
+                // It may still be on its way.
+                return tx.bucket_open_lost(lease, id, now);
+            }
             for orphan in &lost {
-                tx.abandon_upload_id(lease, &orphan.key, &orphan.upload_id, now)?;
+                tx.abandon_upload_id(lease.item, &orphan.key, &orphan.upload_id)?;
             }
             tx.bucket_object_gone(lease, id, now)
         })
         .await
     }
-}
-
-/// It carries the tag that was drawn for these bytes.
-fn is_ours(object: &BucketObject, head: &ObjectHead) -> bool {
-    head.tag.as_deref() == Some(&object.tag)
 }
 
 /// It has the same bytes, whoever put it there: its length is the same, and so is a checksum that tells contents apart.

@@ -15,7 +15,10 @@ use landfall_core::{Code, Failure, Remedy};
 use landfall_env::{File, FileKind};
 use landfall_store::{BundleEntry, SourceIdentity, Upload as Row};
 
-use super::{content::Content, drive::Upload};
+use super::{
+    content::{Archive, Content},
+    drive::Upload,
+};
 use crate::{
     Error,
     deflate::{Deflated, deflate_file},
@@ -76,7 +79,7 @@ impl Upload {
         let layout = layout(&entries)?;
         let size = i64::try_from(layout.size()).unwrap_or(i64::MAX);
         let identity = SourceIdentity { size, modified_ns: newest, ..SourceIdentity::default() };
-        let content = Content::bundle(&self.engine.sources, layout, entries.clone());
+        let content = Content::bundle(&self.engine.sources, Archive::new(layout, entries.clone()));
         Ok(Packed { content, identity, entries, found: before })
     }
 

@@ -1,8 +1,8 @@
 //! The plain bytes of an upload, at any place and as often as they are needed.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use landfall_core::{Failure, UploadKind};
+use landfall_core::Failure;
 use landfall_store::{BundleEntry, SourceIdentity, Upload};
 
 use crate::{
@@ -23,7 +23,19 @@ pub(crate) struct Content {
 
 enum Origin {
     File { path: PathBuf, identity: SourceIdentity },
-    Bundle { layout: Layout, entries: Vec<BundleEntry> },
+    Bundle(Arc<Archive>),
+}
+
+/// What an archive is made of. It may have very many files, and is shared by all parts that are under way.
+pub(crate) struct Archive {
+    layout: Layout,
+    entries: Vec<BundleEntry>,
+}
+
+impl Archive {
+    pub(crate) fn new(layout: Layout, entries: Vec<BundleEntry>) -> Arc<Self> {
+        Arc::new(Self { layout, entries })
+    }
 }
 
 impl Content {
@@ -33,18 +45,15 @@ impl Content {
     }
 
     /// The bytes of an archive of files that are what they were.
-    pub(crate) fn bundle(sources: &Sources, layout: Layout, entries: Vec<BundleEntry>) -> Self {
-        Self { sources: sources.clone(), origin: Origin::Bundle { layout, entries }, open: None, is_unchecked: false }
+    pub(crate) fn bundle(sources: &Sources, archive: Arc<Archive>) -> Self {
+        Self { sources: sources.clone(), origin: Origin::Bundle(archive), open: None, is_unchecked: false }
     }
 
-    /// The bytes that were prepared.
-    pub(crate) fn prepared(sources: &Sources, upload: &Upload, entries: Vec<BundleEntry>) -> Result<Self, Failure> {
-        match upload.kind {
-            UploadKind::File => {
-                let path = path_from_bytes(&upload.source);
-                Ok(Self::file(sources, path, upload.identity.unwrap_or_default()))
-            }
-            UploadKind::Bundle => Ok(Self::bundle(sources, super::bundle::layout(&entries)?, entries)),
+    /// The bytes that were prepared: of an archive, or of the file itself.
+    pub(crate) fn prepared(sources: &Sources, upload: &Upload, archive: Option<Arc<Archive>>) -> Self {
+        match archive {
+            Some(archive) => Self::bundle(sources, archive),
+            None => Self::file(sources, path_from_bytes(&upload.source), upload.identity.unwrap_or_default()),
         }
     }
 
@@ -52,7 +61,7 @@ impl Content {
     pub(crate) fn size(&self) -> u64 {
         match &self.origin {
             Origin::File { identity, .. } => identity.size as u64,
-            Origin::Bundle { layout, .. } => layout.size(),
+            Origin::Bundle(archive) => archive.layout.size(),
         }
     }
 
@@ -67,8 +76,8 @@ impl Content {
         buffer.get().message_mut(len);
         match &self.origin {
             Origin::File { .. } => self.read_source(0, offset, 0, len, buffer).await,
-            Origin::Bundle { layout, .. } => {
-                let pieces: Vec<Piece> = layout.pieces(offset..offset + len as u64).collect();
+            Origin::Bundle(archive) => {
+                let pieces: Vec<Piece> = archive.layout.pieces(offset..offset + len as u64).collect();
                 let mut at = 0;
                 for piece in pieces {
                     match piece {
@@ -121,7 +130,7 @@ impl Content {
         }
         let (path, identity) = match &self.origin {
             Origin::File { path, identity } => (path.clone(), *identity),
-            Origin::Bundle { entries, .. } => (path_from_bytes(&entries[index].path), entries[index].identity),
+            Origin::Bundle(archive) => (path_from_bytes(&archive.entries[index].path), archive.entries[index].identity),
         };
         let source = Source::open(&self.sources, Disk::of(identity.device, &path), path).await?;
         if source.identity() != identity && !self.is_unchecked {
@@ -132,10 +141,15 @@ impl Content {
 
     /// Whether what is open, and whatever has its name now, is still what it was.
     pub(crate) async fn is_unchanged(&mut self) -> Result<bool, Failure> {
+        // Of an empty file nothing was read.
+        let is_empty_file = self.open.is_none() && matches!(self.origin, Origin::File { .. });
+        if is_empty_file {
+            self.open = Some((0, self.source(0).await?));
+        }
         let Some((index, source)) = self.open.take() else { return Ok(true) };
         let path = match &self.origin {
             Origin::File { path, .. } => path.clone(),
-            Origin::Bundle { entries, .. } => path_from_bytes(&entries[index].path),
+            Origin::Bundle(archive) => path_from_bytes(&archive.entries[index].path),
         };
         let (source, unchanged) = source.compare(&self.sources, path).await?;
         self.open = Some((index, source));

@@ -9,7 +9,7 @@ use landfall_core::{
 use landfall_env::Sabotage;
 use landfall_store::{BucketObject, BucketObjectId, Lease, StoreError, Tx};
 
-use super::{Bucket, seal::Sealing};
+use super::{Bucket, content::Archive, seal::Sealing};
 use crate::{
     Error, Observer, Progress,
     drive::{Driven, Halt},
@@ -33,6 +33,8 @@ pub(crate) struct Upload {
     pub(crate) free_failures: u32,
     /// How the present object is sealed again.
     pub(super) sealing: Mutex<Option<(BucketObjectId, Arc<Sealing>)>>,
+    /// What the present object is an archive of.
+    pub(super) archive: Mutex<Option<(BucketObjectId, Arc<Archive>)>>,
 }
 
 /// How many lost answers, wrong clocks and vanished uploads in a row cost no attempt.
@@ -61,6 +63,7 @@ impl Upload {
             completed: None,
             free_failures: 0,
             sealing: Mutex::default(),
+            archive: Mutex::default(),
         }
     }
 

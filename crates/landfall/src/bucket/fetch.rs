@@ -17,7 +17,7 @@ use landfall_transport::{
     vault,
 };
 
-use super::{Bucket, checksum::Summing};
+use super::{Bucket, checksum::Summing, remote::Sight};
 use crate::{
     Error,
     drafts::{self, Drafts},
@@ -98,10 +98,14 @@ impl Bucket {
     pub async fn fetch(&self, key: &str, target: &Path, overwrites: bool, as_is: bool) -> Result<Fetched, Error> {
         let env = &self.inner.engine.env;
         let remote = &self.inner.remote;
-        let head = remote
-            .patiently(|| remote.head(key))
-            .await?
-            .ok_or_else(|| Failure::new(Remedy::Block, Code::Refused, format!("the bucket has no object `{key}`")))?;
+        let head = match remote.patiently(|| remote.head(key)).await? {
+            Sight::Object(head) => head,
+            Sight::Hidden(failure) => return Err(failure.into()),
+            Sight::Nothing => {
+                let message = format!("the bucket has no object `{key}`");
+                return Err(Failure::new(Remedy::Block, Code::Refused, message).into());
+            }
+        };
         let cannot = |action: &'static str, source: io::Error| Error::Io { action, path: target.to_owned(), source };
         let folder = target.parent().unwrap_or(Path::new(".")).to_owned();
         let (inner, within) = (env.clone(), folder.clone());

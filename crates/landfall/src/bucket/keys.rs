@@ -1,14 +1,22 @@
 //! The keys of what is sealed in a bucket: one master key for each prefix, kept there wrapped by a password.
 
+use std::time::Duration;
+
 use landfall_core::{Code, Failure, Remedy, Waits};
 use landfall_crypto::MasterKey;
 use landfall_protocol::{JSON_BYTES_MAX, KeyAttributes};
 
-use super::{Bucket, remote::Way};
+use super::{
+    Bucket,
+    remote::{Sight, Way},
+};
 use crate::{
     Error, Secret, UnlockedKeys,
     session::{is_of, make_keys, open_keys},
 };
+
+/// Where nothing is guarded: how long after one look for keys others may still be put there.
+const UNGUARDED: Duration = Duration::from_secs(3);
 
 impl Bucket {
     /// Opens the keys with a secret. If nothing was ever sealed to this prefix and the secret is a password, keys are made,
@@ -31,6 +39,10 @@ impl Bucket {
             (None, Secret::Password(password)) => {
                 let (attributes, keys) = make_keys(env, password.clone()).await?;
                 self.put_attributes(&attributes).await?;
+                if self.inner.remote.guards(Way::Put) != Some(true) {
+                    // Whoever looked before these were there may still put theirs in their place.
+                    tokio::time::sleep(UNGUARDED).await;
+                }
                 // Whoever was first, or last where nothing is guarded, has decided.
                 match self.attributes().await? {
                     Some(there) if there == attributes => keys,
@@ -69,8 +81,11 @@ impl Bucket {
 
     async fn attributes(&self) -> Result<Option<KeyAttributes>, Error> {
         let (remote, key) = (&self.inner.remote, self.keys_key());
-        if remote.patiently(|| remote.head(&key)).await?.is_none() {
-            return Ok(None);
+        match remote.patiently(|| remote.head(&key)).await? {
+            Sight::Object(_) => {}
+            Sight::Nothing => return Ok(None),
+            // There may be keys. Whoever made others would lock out everything that is sealed there.
+            Sight::Hidden(failure) => return Err(failure.into()),
         }
         let text = remote.patiently(|| remote.fetch_short(&key, JSON_BYTES_MAX)).await?;
         let attributes = serde_json::from_slice(&text);

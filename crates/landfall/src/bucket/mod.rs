@@ -12,6 +12,7 @@
 mod ask;
 mod bundle;
 mod checksum;
+mod clock;
 mod content;
 mod drive;
 mod fetch;
@@ -171,9 +172,11 @@ pub fn name_of(destination: &Destination) -> Option<&str> {
     destination.location.strip_prefix("s3:")
 }
 
-/// Endpoint, bucket and prefix on one line: what was learned is of this place.
+/// Endpoint, bucket and prefix on one line: what was learned is of this place. At Amazon a bucket's name is enough, and its
+/// region may be corrected.
 fn place_text(place: &Place, prefix: &str) -> String {
-    format!("{}/{}/{prefix}", place.endpoint(), place.bucket())
+    let endpoint = if place.is_amazon() { "amazon".to_owned() } else { place.endpoint().to_string() };
+    format!("{endpoint}/{}/{prefix}", place.bucket())
 }
 
 impl Bucket {
@@ -244,6 +247,10 @@ impl Site for Bucket {
 
     fn away(&self) -> Option<(Duration, Failure)> {
         self.inner.remote.away()
+    }
+
+    fn try_anew(&self) {
+        self.inner.remote.try_anew();
     }
 
     fn is_current(&self, tx: &Tx<'_>) -> Result<bool, StoreError> {

@@ -43,11 +43,11 @@ impl Bucket {
     /// # Errors
     /// [`Error::Destination`]; the journal's.
     pub async fn sweep(&self, age: Duration, rehearsal: bool) -> Result<Vec<Orphan>, Error> {
-        let (engine, remote, destination) = (&self.inner.engine, &self.inner.remote, self.inner.destination);
+        let (engine, remote) = (&self.inner.engine, &self.inner.remote);
         let open = remote.patiently(|| open_uploads(self, &self.inner.prefix)).await?;
-        let known = engine.journal.read(move |tx| tx.known_upload_ids(destination)).await?;
+        let known = engine.journal.read(move |tx| tx.known_upload_ids()).await?;
         let known: BTreeSet<String> = known.into_iter().collect();
-        let now = remote.its_time(engine.now());
+        let now = remote.its_time();
         let mut orphans = Vec::new();
         for upload in open {
             // One whose age is not told may be a minute old.
@@ -103,9 +103,15 @@ pub(super) async fn reap(engine: &Arc<Inner>, bucket: &Bucket) -> Result<Reaped,
             // It was to be opened, and nobody heard what became of that.
             None => {
                 let since = upload.opening_at.unwrap_or_default();
+                let key = upload.object_key.clone();
+                if engine.journal.read(move |tx: &Tx<'_>| tx.is_opening(destination, &key)).await? {
+                    // What is found there may be the one that is wanted.
+                    reaped = Reaped::Failed;
+                    continue;
+                }
                 match opened_since(engine, bucket, &upload.object_key, since).await {
                     // It may still be on its way.
-                    Ok(lost) if lost.is_empty() && engine.now().since(since) < LATE => {
+                    Ok(lost) if lost.is_empty() && bucket.inner.remote.its_time().since(since) < LATE => {
                         reaped = Reaped::Failed;
                         continue;
                     }
@@ -153,7 +159,7 @@ async fn abort(bucket: &Bucket, key: &str, upload_id: &str) -> Result<(), Failur
     Err(Failure::new(Remedy::Retry, Code::ServerError, message))
 }
 
-/// Uploads that were opened for exactly this key since a moment of ours, that hold no part, and of which the journal knows
+/// Uploads that were opened for exactly this key since a moment of the bucket's clock, that hold no part, and of which the journal knows
 /// nothing: what becomes of an open whose answer was lost.
 ///
 /// Another home that has just opened one for the same key would lose it, and begins again.
@@ -163,14 +169,14 @@ pub(super) async fn opened_since(
     key: &str,
     since: Timestamp,
 ) -> Result<Vec<OpenUpload>, Failure> {
-    let (remote, destination) = (&bucket.inner.remote, bucket.inner.destination);
-    let since = Timestamp(remote.its_time(since).0 - i64::try_from(CLOCK_SLACK.as_millis()).unwrap_or(0));
+    let remote = &bucket.inner.remote;
+    let since = Timestamp(since.0 - i64::try_from(CLOCK_SLACK.as_millis()).unwrap_or(0));
     let open = match open_uploads(bucket, key).await {
         // Whoever may upload need not be allowed to list: then `gc`, run by someone who may, finds it.
         Err(failure) if matches!(failure.code, Code::AccessDenied | Code::Refused) => return Ok(Vec::new()),
         other => other?,
     };
-    let known = engine.journal.read(move |tx| tx.known_upload_ids(destination)).await;
+    let known = engine.journal.read(move |tx| tx.known_upload_ids()).await;
     let known = known.map_err(|error| Failure::new(Remedy::Retry, Code::HomeFull, error.to_string()))?;
     let known: BTreeSet<String> = known.into_iter().collect();
     let mut lost = Vec::new();

@@ -43,6 +43,11 @@ impl Pacer {
         }
     }
 
+    /// Whether there is a limit now: then one part at a time gets through sooner than several together.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limits.as_ref().is_some_and(|limits| self.limit(limits).is_some())
+    }
+
     fn limit(&self, limits: &Limits) -> Option<u64> {
         let now = self.env.clock.wall_ms();
         limits.bandwidth.limit_at(LocalMoment::at(Timestamp(now), self.env.clock.local_offset_seconds(now)))

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use landfall_core::{Code, Failure, PartLimits, PartPlan, PlanError, Proof, Remedy, Timestamp, UploadKind, Waits};
 use landfall_crypto::{ChunkMac, ChunkSealer, MacXor, SealedHead};
+use landfall_env::Sabotage;
 use landfall_store::{PlannedBucketObject, PlannedBucketPart, PreparedUpload, SourceIdentity, Tx, Upload as Row};
 
 use super::{
@@ -11,7 +12,9 @@ use super::{
     checksum::{self, Summing},
     content::Content,
     drive::Upload,
-    probe, seal,
+    probe,
+    remote::Sight,
+    seal,
 };
 use crate::{
     Progress,
@@ -42,7 +45,7 @@ impl Upload {
             self.observer.saw(Progress::Put { item: self.lease.item });
             return Err(Halt::LeaseGone);
         }
-        let is_guarded = !row.overwrites;
+        let is_guarded = !row.overwrites && !self.sabotaged(Sabotage::DropGuard);
         // What is short is sent sooner than it is asked about.
         if is_guarded && content.size() > self.bucket.inner.part_size {
             let size = content.size();
@@ -103,13 +106,13 @@ impl Upload {
 
     /// Before anything is read: whether something else is where this is to go.
     async fn refuse_taken(&self, row: &Row, size: u64) -> Result<(), Halt> {
-        let Some(head) = self.bucket.inner.remote.head(&row.object_key).await? else { return Ok(()) };
+        let Sight::Object(head) = self.bucket.inner.remote.head(&row.object_key).await? else { return Ok(()) };
         // If it is as long, it may be the same.
         if head.size == size {
             return Ok(());
         }
-        let (key, tag) = (row.object_key.clone(), head.tag.clone().unwrap_or_default());
-        if self.engine.journal.read(move |tx: &Tx<'_>| tx.is_own_leftover(&key, &tag)).await? {
+        let (key, tag, item) = (row.object_key.clone(), head.tag.clone().unwrap_or_default(), row.id);
+        if self.engine.journal.read(move |tx: &Tx<'_>| tx.is_own_leftover(item, &key, &tag)).await? {
             return Ok(());
         }
         let message = format!("`{}` is there already, and is something else ({} bytes)", row.object_key, head.size);

@@ -18,7 +18,7 @@ use landfall_transport::{
     vault::{self, Answer, CallError},
 };
 
-use super::Request;
+use super::{Request, clock::BucketClock};
 use crate::{
     Error,
     engine::Inner,
@@ -32,6 +32,7 @@ pub(crate) struct Remote {
     destination: DestinationId,
     place: Arc<str>,
     pub(crate) bucket: s3::Bucket,
+    clock: Arc<BucketClock>,
     patience: Duration,
     reach: Reach,
     facts: Arc<Mutex<Facts>>,
@@ -61,6 +62,17 @@ fn way_of(request: &Request) -> Way {
     if request.method == http::Method::PUT { Way::Put } else { Way::Complete }
 }
 
+/// What there is under a key, as far as it can be seen.
+#[derive(Debug)]
+pub(crate) enum Sight {
+    /// Nothing.
+    Nothing,
+    /// An object.
+    Object(ObjectHead),
+    /// The keys may not look: there may be an object, or none.
+    Hidden(Failure),
+}
+
 /// What became of a request that may be refused for a part of it that the bucket does not understand.
 pub(crate) enum CallFailure {
     /// Classified.
@@ -79,14 +91,16 @@ impl Remote {
         carrier: Arc<dyn Carrier>,
         facts: BucketFacts,
     ) -> Self {
-        let clock = Arc::clone(engine);
-        let bucket = s3::Bucket::new(carrier, place, credentials, Arc::new(move || clock.now()));
+        let clock = BucketClock::new(carrier, engine.env.clone());
+        let ours = Arc::clone(engine);
+        let bucket = s3::Bucket::new(Arc::clone(&clock) as _, place, credentials, Arc::new(move || ours.now()));
         bucket.correct(facts.region.clone(), facts.clock_offset_ms);
         Self {
             engine: Arc::clone(engine),
             destination,
             place: place_text.into(),
             bucket,
+            clock,
             patience: engine.settings.patience,
             reach: Reach::new(engine),
             facts: Arc::new(Mutex::new(Facts { now: facts.clone(), kept: facts })),
@@ -100,6 +114,10 @@ impl Remote {
 
     pub(crate) fn away(&self) -> Option<(Duration, Failure)> {
         self.reach.away()
+    }
+
+    pub(crate) fn try_anew(&self) {
+        self.reach.try_anew();
     }
 
     /// What vouches for parts here, if that was found out.
@@ -146,23 +164,29 @@ impl Remote {
         Ok(self.engine.journal.write(move |tx| tx.learn_bucket(destination, &place, &facts)).await?)
     }
 
-    /// The moment by the bucket's clock.
-    pub(crate) fn its_time(&self, ours: Timestamp) -> Timestamp {
-        Timestamp(ours.0.saturating_add(self.bucket.clock_offset_ms()))
+    /// What time it is by the bucket's clock; by what was learned of it earlier, if it has not answered yet.
+    pub(crate) fn its_time(&self) -> Timestamp {
+        let ours = self.engine.now();
+        self.clock.now().unwrap_or(Timestamp(ours.0.saturating_add(self.bucket.clock_offset_ms())))
     }
 
     /// Looks at what is at a key.
     ///
     /// A refusal of `HEAD` has no words, and where keys may not be listed it is also what is said of a key with nothing
-    /// there. So whoever is refused asks something else whose refusal has words.
-    pub(crate) async fn head(&self, key: &str) -> Result<Option<ObjectHead>, Failure> {
+    /// there. So whoever is refused asks something else whose refusal has words; if that is refused as well, nobody knows.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
+    pub(crate) async fn head(&self, key: &str) -> Result<Sight, Failure> {
         let refused = match self.ask(|| request::head(key), answer::head).await {
             Err(failure) if failure.code == Code::AccessDenied => failure,
-            other => return other,
+            other => return Ok(other?.map_or(Sight::Nothing, Sight::Object)),
         };
         match self.ask(|| request::list(key, None, None), |page| answer::objects(page, key, None)).await {
             Ok(_) => Err(refused),
-            Err(failure) if failure.code == Code::AccessDenied => Ok(None),
+            Err(failure) if failure.code == Code::AccessDenied => {
+                let message =
+                    format!("these keys may not look at `{key}`; give them the rights s3:GetObject and s3:ListBucket");
+                Ok(Sight::Hidden(Failure { message, remedy: Remedy::Block, ..refused }))
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -295,7 +319,7 @@ impl Remote {
     /// One request with its answer, whatever that says.
     pub(crate) async fn once(&self, kind: Kind, request: Request) -> Result<Answer, Failure> {
         self.reach.pass(kind).await;
-        self.bucket.call(request, None).await.map_err(|error| self.reach.note(failure_of(error)))
+        self.bucket.call(request, None).await.map_err(|error| self.reach.note(kind, failure_of(error)))
     }
 
     /// Whether the bucket is to refuse if something is there.
@@ -334,7 +358,7 @@ impl Remote {
                 Ok(answer)
             }
             Err(error) => Err(match error.into_failure() {
-                Ok(failure) => CallFailure::Failed(self.reach.note(failure)),
+                Ok(failure) => CallFailure::Failed(self.reach.note(Kind::Store, failure)),
                 Err(body) => {
                     self.reach.came_through(Kind::Ask);
                     CallFailure::Body(body)
@@ -351,7 +375,7 @@ impl Remote {
                 self.reach.came_through(Kind::Ask);
                 Ok(response)
             }
-            Err(error) => Err(self.reach.note(failure_of(error))),
+            Err(error) => Err(self.reach.note(Kind::Ask, failure_of(error))),
         }
     }
 
@@ -376,7 +400,7 @@ impl Remote {
                 self.reach.came_through(kind);
                 Ok(value)
             }
-            Err(failure) => Err(self.reach.note(failure)),
+            Err(failure) => Err(self.reach.note(kind, failure)),
         }
     }
 

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream, stream::FuturesUnordered};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use landfall_core::{Algorithm, Checksum, Code, Failure, ObjectState, PartNumber, Proof, Remedy};
+use landfall_core::{Algorithm, Checksum, Code, Failure, ObjectState, PartNumber, Proof, Remedy, UploadKind};
 use landfall_env::Sabotage;
-use landfall_store::{BucketObject, BucketPart, BundleEntry};
+use landfall_store::{BucketObject, BucketPart};
 use landfall_transport::{
     Body, BodyError,
     s3::{
@@ -21,8 +21,9 @@ use landfall_transport::{
 };
 
 use super::{
+    bundle,
     checksum::Summing,
-    content::Content,
+    content::{Archive, Content},
     drive::{Present, Upload},
     pacer::Pacer,
     remote::CallFailure,
@@ -40,7 +41,7 @@ impl Upload {
             return self.taken(present, object).await;
         }
         let (id, number) = (object.id, PartNumber(1));
-        let body = self.body(present, object, &object.parts[0], &[]).await?;
+        let body = self.body(present, object, &object.parts[0]).await?;
         self.write(move |tx, lease, now| tx.bucket_part_sent(lease, id, number, now)).await?;
         self.reached("bucket.put.intent");
         let put = self.bucket.inner.remote.put(object, &new_object(present, object), body).await;
@@ -71,22 +72,35 @@ impl Upload {
         }
         let id = object.id;
         if !self.sabotaged(Sabotage::NoIntentRow) {
-            self.write(move |tx, lease, now| tx.bucket_opening(lease, id, now)).await?;
+            // By the bucket's clock: by it we shall know what was opened since, whatever becomes of ours.
+            let at = self.bucket.inner.remote.its_time();
+            self.write(move |tx, lease, now| tx.bucket_opening(lease, id, at, now)).await?;
         }
         self.reached("bucket.open.intent");
         let opened = self.bucket.inner.remote.create(&object.object_key, &new_object(present, object)).await;
         self.reached("bucket.open.answered");
         match opened {
             Ok(upload_id) => {
-                self.write(move |tx, lease, now| tx.bucket_opened(lease, id, &upload_id, now)).await?;
+                let opened = upload_id.clone();
+                if let Err(halt) = self.write(move |tx, lease, now| tx.bucket_opened(lease, id, &opened, now)).await {
+                    // Whoever holds the item now knows nothing of this one.
+                    let (item, key) = (self.lease.item, object.object_key.clone());
+                    self.write(move |tx, _, _| tx.abandon_upload_id(item, &key, &upload_id)).await?;
+                    return Err(halt);
+                }
                 self.reached("bucket.open.committed");
                 // Nobody else can have sent anything.
                 self.is_known = true;
                 Ok(())
             }
             Err(failure) => {
-                if failure.remedy != Remedy::Ask {
-                    self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await?;
+                match failure.remedy {
+                    Remedy::Ask => {}
+                    // A gateway that says so need not know whether it was carried out.
+                    _ if matches!(failure.code, Code::ServerError | Code::BadAnswer) => {
+                        self.write(move |tx, lease, now| tx.bucket_open_lost(lease, id, now)).await?;
+                    }
+                    _ => self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await?,
                 }
                 Err(failure.into())
             }
@@ -101,15 +115,15 @@ impl Upload {
         numbers: Vec<PartNumber>,
     ) -> Result<(), Halt> {
         let upload_id = object.upload_id.clone().unwrap_or_default();
-        let entries = self.entries(present).await?;
         let mut waiting: VecDeque<&BucketPart> =
             object.parts.iter().filter(|part| numbers.contains(&part.number)).collect();
         let mut under_way = FuturesUnordered::new();
         let mut worst: Option<Halt> = None;
         loop {
-            while worst.is_none() && under_way.len() < self.window.size() {
+            let most = if self.bucket.inner.pacer.is_limited() { 1 } else { self.window.size() };
+            while worst.is_none() && under_way.len() < most {
                 let Some(part) = waiting.pop_front() else { break };
-                let body = self.body(present, object, part, &entries).await?;
+                let body = self.body(present, object, part).await?;
                 let length = object.plan.part(part.number).map_or(0, |span| span.length);
                 let (id, number) = (object.id, part.number);
                 let intent = (self.engine.journal.clone(), self.lease.clone(), self.engine.now());
@@ -205,9 +219,21 @@ impl Upload {
         }
     }
 
-    async fn entries(&self, present: &Present) -> Result<Vec<BundleEntry>, Halt> {
+    /// The archive that was prepared, if it is one. Read once, and used for all its parts.
+    async fn archive(&self, present: &Present, object: &BucketObject) -> Result<Option<Arc<Archive>>, Halt> {
+        if present.upload.kind == UploadKind::File {
+            return Ok(None);
+        }
+        if let Some((of, archive)) = self.archive.lock().unwrap_or_else(PoisonError::into_inner).as_ref()
+            && *of == object.id
+        {
+            return Ok(Some(Arc::clone(archive)));
+        }
         let id = present.upload.id;
-        Ok(self.engine.journal.read(move |tx| tx.bundle_entries(id)).await?)
+        let entries = self.engine.journal.read(move |tx| tx.bundle_entries(id)).await?;
+        let archive = Archive::new(bundle::layout(&entries)?, entries);
+        *self.archive.lock().unwrap_or_else(PoisonError::into_inner) = Some((object.id, Arc::clone(&archive)));
+        Ok(Some(archive))
     }
 
     /// How what is sealed is sealed again. Made once, and used for all its parts.
@@ -229,16 +255,10 @@ impl Upload {
         Ok(Some(sealing))
     }
 
-    async fn body(
-        &self,
-        present: &Present,
-        object: &BucketObject,
-        part: &BucketPart,
-        entries: &[BundleEntry],
-    ) -> Result<Body, Halt> {
+    async fn body(&self, present: &Present, object: &BucketObject, part: &BucketPart) -> Result<Body, Halt> {
         let Some(span) = object.plan.part(part.number) else { return Err(super::changed().into()) };
-        let entries = if entries.is_empty() { self.entries(present).await? } else { entries.to_vec() };
-        let mut content = Content::prepared(&self.engine.sources, &present.upload, entries)?;
+        let archive = self.archive(present, object).await?;
+        let mut content = Content::prepared(&self.engine.sources, &present.upload, archive);
         content.is_unchecked = self.sabotaged(Sabotage::SkipMacCheck);
         let content = match self.sealing(present, object, content.size())? {
             Some(sealing) => Bytewise::Sealed(SealedContent::new(content, sealing)),

@@ -154,7 +154,7 @@ impl Bucket {
     }
 
     fn compare_clocks(&self) -> Verdict {
-        let ahead_ms = self.inner.remote.bucket.clock_offset_ms();
+        let ahead_ms = self.inner.remote.its_time().0.saturating_sub(self.inner.engine.now().0);
         if Duration::from_millis(ahead_ms.unsigned_abs()) < CLOCK_WARNING {
             return Verdict::ok("the clock of this device is near that of the bucket");
         }

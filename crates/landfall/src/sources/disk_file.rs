@@ -36,7 +36,7 @@ impl DiskFile {
 
     /// Reads at a position, as many bytes as there are up to the buffer's length; fewer only at the end of the file.
     pub(crate) fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        if let (Blocking::Inline, Some(file)) = (self.files.inner.blocking, self.file.as_mut()) {
+        if let (Blocking::Inline | Blocking::After(_), Some(file)) = (self.files.inner.blocking, self.file.as_mut()) {
             return file.get().read_at(offset, buffer);
         }
         let mut filled = 0;
