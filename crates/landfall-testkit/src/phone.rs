@@ -17,7 +17,6 @@ mod program;
 mod remote;
 mod sending;
 mod ticks;
-mod trouble;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -29,12 +28,11 @@ use self::{
     observer::Observer,
     person::Person,
     platform::Platform,
-    process::{Done, Making, Process},
+    process::{Making, Process},
     remote::Remote,
     ticks::Ticks,
-    trouble::Trouble,
 };
-use crate::{Seed, SeededRandom, SimClock, SimDisk, world};
+use crate::{Seed, SeededRandom, SimClock, SimDisk, process::Done, trouble::Trouble, world};
 
 /// How a program is run.
 #[derive(Debug, Clone, Default)]

@@ -174,3 +174,45 @@ pub fn phone_sabotages() -> Vec<Catalogued> {
         catalogued(Sabotage::SkipSpoolSync, "files of messages are not synced", "what was staged survives a power cut"),
     ]
 }
+
+/// Every sabotage of uploads to a bucket: those that programs on a desktop have to notice.
+pub fn desktop_sabotages() -> Vec<Catalogued> {
+    let catalogued = |sabotage, takes_away, breaks| Catalogued { sabotage, takes_away, breaks };
+    vec![
+        catalogued(
+            Sabotage::SkipJournalSync,
+            "the journal's commits are not synced",
+            "what was taken in charge, and what was reported done, survives a power cut",
+        ),
+        catalogued(
+            Sabotage::DropGenerationCheck,
+            "a worker whose lease is gone may go on writing",
+            "an upload is finished once, and what a new holder wrote stays",
+        ),
+        catalogued(
+            Sabotage::NoIntentRow,
+            "a remote upload is opened before the journal says so",
+            "no incomplete upload is left that nobody knows",
+        ),
+        catalogued(
+            Sabotage::LostAnswerIsFailure,
+            "after a lost answer the upload begins anew, without asking what arrived",
+            "what the bucket holds is not sent again, and nothing is left behind",
+        ),
+        catalogued(
+            Sabotage::SkipMacCheck,
+            "a source that changed is sent without comparing it with what was prepared",
+            "bytes of two moments never share an object",
+        ),
+        catalogued(
+            Sabotage::TakeAnyForOurs,
+            "whatever is under the key counts as what was sent",
+            "an object of somebody else's is never called done, nor replaced",
+        ),
+        catalogued(
+            Sabotage::DropGuard,
+            "nobody looks whether something is there already",
+            "an object of somebody else's is not overwritten unasked",
+        ),
+    ]
+}

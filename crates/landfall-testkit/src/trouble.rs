@@ -1,4 +1,4 @@
-//! Where a process of a phone dies.
+//! Where a process dies.
 
 use std::{
     collections::BTreeMap,
@@ -77,7 +77,7 @@ pub(crate) struct Watcher {
 
 impl StepHook for Watcher {
     fn reached(&self, step: &'static str) {
-        if step.starts_with("chat.") {
+        if !step.starts_with("journal.") {
             self.trouble.note(|| format!("{} {step}", self.process));
         }
         let mut state = self.trouble.lock();

@@ -35,6 +35,8 @@ pub struct Profile {
     pub abort_again: Again,
     /// The answer to CompleteMultipartUpload has an empty ETag.
     pub complete_without_etag: bool,
+    /// The hash of a body that a request names is compared with what arrived.
+    pub payload_hash: bool,
     /// What becomes of checksums.
     pub checksums: Checksums,
     /// The code with which a wrong checksum is refused.
@@ -115,6 +117,7 @@ impl Profile {
             complete_again: Again::Succeeds,
             abort_again: Again::NoSuchUpload,
             complete_without_etag: false,
+            payload_hash: true,
             checksums: Checksums::Verified,
             bad_digest: "BadDigest",
             adds_checksums: true,

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::{
     HOME, Phone,
     person::{Fate, Message},
-    process::Done,
 };
+use crate::process::Done;
 
 /// How often one message is published within an hour at most: its pauses are half a minute at the longest, budgets that end in
 /// the middle of a publish charge nothing, and people ask for more.

@@ -1,12 +1,6 @@
 //! A process of the application: opened over a home, working, frozen, dead.
 
-use std::{
-    path::Path,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use landfall::{
     Engine, Env, RetryPolicy, Settings,
@@ -16,11 +10,12 @@ use landfall_crypto::HostKey;
 use landfall_env::{Blocking, Steps};
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{
-    remote::{Remote, Way},
+use super::remote::{Remote, Way};
+use crate::{
+    ProcessId, SeededRandom, SimClock, SimDisk, SimVfs,
+    process::{Done, Freezable, Frozen, run},
     trouble::{Trouble, Watcher},
 };
-use crate::{ProcessId, SeededRandom, SimClock, SimDisk, SimVfs, chaos::Crash};
 
 /// What every process of a phone is made of.
 pub(crate) struct Making {
@@ -45,20 +40,6 @@ pub(crate) struct Process {
     work: JoinHandle<()>,
     frozen: Frozen,
     _vfs: Arc<SimVfs>,
-}
-
-/// Until when a process stands still.
-type Frozen = Arc<Mutex<Option<Instant>>>;
-
-/// What became of something that a process was told to do.
-#[derive(Debug)]
-pub(crate) enum Done<T> {
-    /// It was done, and said so.
-    Did(T),
-    /// It said that it did not.
-    Refused(landfall::Error),
-    /// The process died: nobody knows.
-    Died,
 }
 
 impl Making {
@@ -101,8 +82,8 @@ impl Making {
         match opened.await {
             Done::Did((engine, chat)) => {
                 let frozen = Frozen::default();
-                let work = Box::pin(work(chat.clone(), random.fork("work")));
-                let work = tokio::spawn(Freezable { work, frozen: Arc::clone(&frozen), thaw: None });
+                let work = work(chat.clone(), random.fork("work"));
+                let work = tokio::spawn(Freezable::new(work, frozen.clone()));
                 Done::Did(Process { id, chat, engine, work, frozen, _vfs: vfs })
             }
             Done::Refused(error) => {
@@ -129,13 +110,12 @@ impl Process {
 
     /// It stands still, as under SIGSTOP.
     pub(crate) fn freeze(&self, pause: Duration) {
-        *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + pause);
+        self.frozen.freeze(pause);
     }
 
     /// When it goes on, if it stands still.
     pub(crate) fn frozen_until(&self) -> Option<Instant> {
-        let until = *self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
-        until.filter(|until| *until > Instant::now())
+        self.frozen.until()
     }
 
     /// The engine is suspended, and goes on later.
@@ -164,58 +144,5 @@ async fn work(chat: Chat, random: SeededRandom) {
         // What stopped it, a full disk or a suspension, may be over soon.
         let _ = chat.run(ChatRun { budget, ..ChatRun::default() }).await;
         tokio::time::sleep(Duration::from_millis(100 + random.below(3_000))).await;
-    }
-}
-
-/// Longer than this nothing takes.
-const PATIENCE: Duration = Duration::from_secs(2 * 3600);
-
-/// Has a process do something.
-async fn run<T: Send + 'static>(
-    disk: &Arc<SimDisk>,
-    id: ProcessId,
-    what: impl Future<Output = Result<T, landfall::Error>> + Send + 'static,
-) -> Done<T> {
-    let task = tokio::spawn(tokio::time::timeout(PATIENCE, what));
-    let ended = match task.await {
-        Ok(Ok(ended)) => ended,
-        Ok(Err(_)) => panic!("{id} did not answer within {PATIENCE:?}"),
-        Err(error) => match error.try_into_panic() {
-            Ok(payload) if payload.is::<Crash>() => return Done::Died,
-            Ok(payload) => std::panic::resume_unwind(payload),
-            Err(_) => return Done::Died,
-        },
-    };
-    match ended {
-        Ok(value) => Done::Did(value),
-        Err(_) if !disk.is_alive(id) => Done::Died,
-        Err(error) => Done::Refused(error),
-    }
-}
-
-/// A process's work, which may stand still between two of its steps.
-struct Freezable<F> {
-    work: Pin<Box<F>>,
-    frozen: Frozen,
-    thaw: Option<Pin<Box<tokio::time::Sleep>>>,
-}
-
-impl<F: Future> Future for Freezable<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        loop {
-            if let Some(thaw) = &mut self.thaw {
-                if thaw.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                self.thaw = None;
-            }
-            let until = *self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
-            match until.filter(|until| *until > Instant::now()) {
-                Some(until) => self.thaw = Some(Box::pin(tokio::time::sleep_until(until))),
-                None => return self.work.as_mut().poll(cx),
-            }
-        }
     }
 }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::{
     HOME, Phone, SESSIONS, index,
     person::{Fate, Policy},
-    process::Done,
 };
+use crate::process::Done;
 
 /// What may happen, and how often.
 const OPERATIONS: [(&str, u64); 19] = [

@@ -8,8 +8,8 @@ use landfall_core::ItemId;
 use super::{
     Phone, index,
     person::{Chosen, Fate, Uncertain},
-    process::Done,
 };
+use crate::process::Done;
 
 impl Phone {
     /// A person picks a file.
