@@ -53,6 +53,8 @@ pub enum Sabotage {
     SkipSpoolSync,
     /// Whatever is under an object's key in a bucket counts as that object.
     TakeAnyForOurs,
+    /// What a bucket says of an object is not compared with what was sent.
+    SkipProof,
     /// A bucket is not asked to refuse where something is there already, and nobody looks.
     DropGuard,
 }

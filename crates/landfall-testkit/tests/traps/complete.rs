@@ -189,6 +189,7 @@ async fn a_conflict_at_the_end_begins_the_upload_again() {
     world.server.script(On::first(Operation::CompleteMultipartUpload), conflict);
     let item = world.upload("a", SIZE).await;
     world.assert_uploaded("a", SIZE, &item).await;
+    assert_eq!(world.refused(Operation::CompleteMultipartUpload), [409]);
 }
 
 /// Uploading again what is there already does nothing.

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod complete;
+mod doubts;
 mod requests;
+mod rights;
 mod sources;
 mod trial;
 mod world;

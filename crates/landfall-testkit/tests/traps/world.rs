@@ -174,6 +174,21 @@ impl World {
         self.server.requests_for(operation)
     }
 
+    /// The statuses with which an operation was refused, in their order.
+    pub(crate) fn refused(&self, operation: Operation) -> Vec<u16> {
+        self.requests(operation).iter().filter_map(RequestSeen::status).filter(|status| *status >= 400).collect()
+    }
+
+    /// How often a part was sent, wholly or not.
+    pub(crate) fn times_sent(&self, part: u32) -> usize {
+        self.requests(Operation::UploadPart).iter().filter(|request| request.part_number == Some(part)).count()
+    }
+
+    /// What happened to an item.
+    pub(crate) async fn happened(&self, item: ItemId, kind: &str) -> usize {
+        self.engine.item(item).await.unwrap().1.iter().filter(|event| event.kind == kind).count()
+    }
+
     /// The numbers of the parts that arrived whole and were answered, in their order.
     pub(crate) fn parts_stored(&self) -> Vec<u32> {
         let stored = |request: &RequestSeen| matches!(request.outcome, Outcome::Answered { status: 200, .. });

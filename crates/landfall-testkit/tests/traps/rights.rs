@@ -1,0 +1,97 @@
+//! Keys that may not do everything, and gateways that know half of it.
+
+use std::{sync::Arc, time::Duration};
+
+use landfall::{RunEnd, RunOptions, Secret, Silent};
+use landfall_testkit::bucket::{Credential, Profile};
+
+use crate::world::{Answer, Fault, IfNoneMatch, MIB, On, Operation, World};
+
+const SIZE: usize = 3 * MIB + 17;
+
+/// A bucket that overwrites whatever is there, and keys that may not look.
+async fn blind() -> World {
+    let world = World::of(|profile| Profile {
+        put_if_none_match: IfNoneMatch::Ignored,
+        complete_if_none_match: IfNoneMatch::Ignored,
+        ..profile
+    })
+    .await;
+    let looks = [Operation::HeadObject, Operation::GetObject, Operation::ListObjectsV2];
+    world.server.allow(Credential::default().denied(&looks, ""));
+    world
+}
+
+#[tokio::test]
+async fn keys_that_may_not_look_overwrite_nothing_that_is_not_guarded() {
+    for size in [1000, SIZE] {
+        let world = blind().await;
+        world.server.put("a", b"somebody else's".to_vec());
+        let item = world.upload("a", size).await;
+        let (code, message) = item.blocked.expect("nobody knows what is there");
+        assert_eq!(code.unwrap().as_str(), "access-denied");
+        assert!(message.contains("s3:GetObject"), "{message}");
+        assert_eq!(world.server.object("a").unwrap().bytes, b"somebody else's".as_slice());
+        assert_eq!(world.server.incomplete_uploads().len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn keys_that_may_not_look_make_no_second_set_of_sealing_keys() {
+    let world = blind().await;
+    world.server.put(".landfall/keys.json", b"{}".to_vec());
+    let password = Secret::Password("a password of some length".to_owned().into());
+    assert!(world.bucket.unlock(password).await.is_err());
+    assert_eq!(world.server.object(".landfall/keys.json").unwrap().bytes, b"{}".as_slice());
+}
+
+/// What such keys are told to overwrite is sent once, and then a person is needed: nobody can say that it is done.
+#[tokio::test]
+async fn an_upload_that_nobody_may_look_at_is_not_sent_for_ever() {
+    let world = blind().await;
+    let path = world.file("a", SIZE);
+    let item = world.enqueue_path(&path, "a", true).await;
+    world.run().await;
+    assert_eq!(world.item(item).await.blocked.unwrap().0.unwrap().as_str(), "access-denied");
+    assert_eq!(world.requests(Operation::CompleteMultipartUpload).len(), 1);
+    assert_eq!(world.requests(Operation::UploadPart).len(), 4);
+}
+
+#[tokio::test]
+async fn an_upload_that_a_gateway_opened_and_denied_is_aborted() {
+    let world = World::new().await;
+    world.server.script(On::first(Operation::CreateMultipartUpload), Fault::EffectThenAnswer(Answer::empty(502)));
+    let item = world.upload("a", SIZE).await;
+    world.assert_uploaded("a", SIZE, &item).await;
+    assert_eq!(world.requests(Operation::CreateMultipartUpload).len(), 2);
+}
+
+/// The object is ours, whatever the bucket says; the upload that brought it is seen to be closed.
+#[tokio::test]
+async fn an_upload_whose_object_is_there_already_is_closed() {
+    let world = World::new().await;
+    let taken = Fault::EffectThenAnswer(Answer::error(412, "PreconditionFailed"));
+    world.server.script(On::first(Operation::CompleteMultipartUpload), taken);
+    let item = world.upload("a", SIZE).await;
+    world.assert_uploaded("a", SIZE, &item).await;
+    assert_eq!(world.requests(Operation::AbortMultipartUpload).len(), 1);
+}
+
+/// It answers all questions, so that it looks as if it were there.
+#[tokio::test]
+async fn a_bucket_that_answers_and_takes_nothing_is_waited_for_no_longer_than_the_patience() {
+    for (operation, size) in [(Operation::CreateMultipartUpload, SIZE), (Operation::PutObject, 1000)] {
+        let world = World::of(|profile| Profile { put_if_none_match: IfNoneMatch::Ignored, ..profile }).await;
+        world.upload("before", 10).await;
+        world.server.script(On::every(operation), Fault::Answer(Answer::error(503, "SlowDown")));
+        world.enqueue("a", size).await;
+        let options = RunOptions { patience: Some(Duration::from_millis(400)), ..RunOptions::default() };
+        let run = world.bucket.run(options, Arc::new(Silent));
+        let report = tokio::time::timeout(Duration::from_secs(30), run).await.expect("it ends").unwrap();
+        assert!(matches!(report.end, RunEnd::Away(_)), "{:?}", report.end);
+        world.server.clear_script();
+        // And the next run does not begin where this one has ended.
+        world.run().await;
+        assert!(world.server.object("a").is_some());
+    }
+}
