@@ -49,8 +49,11 @@ def tests():
         for attributes, name in re.findall(r"((?:^\s*#\[.*\]\n)+)\s*(?:async )?fn (\w+)", path.read_text(), re.MULTILINE):
             if re.search(r"#\[(?:tokio::)?test\b", attributes):
                 found.add(f"{path.stem}::{name}")
-    for path in ROOT.glob("tests/real/*.py"):
-        text = path.read_text()
+    scripts = {path: path.read_text() for path in ROOT.glob("tests/real/*.py")}
+    for path, text in scripts.items():
+        # Or another script runs it, by the name of its module.
+        found |= {f"{path.name} {name}" for other in scripts.values() for name in re.findall(rf"\b{path.stem}\.(\w+)", other)
+                  if re.search(rf"^def {name}\b", text, re.MULTILINE)}
         # Only what the script runs is a scenario.
         runs = text.partition('if __name__ == "__main__":')[2] + text.partition("\nSCENARIOS =")[2]
         found |= {f"{path.name} {name}" for name in re.findall(r"^def (\w+)", text, re.MULTILINE) if re.search(rf"\b{name}\b", runs)}

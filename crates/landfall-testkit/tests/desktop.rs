@@ -1,7 +1,7 @@
 //! Desktops on which everything goes wrong come to rest with every upload in its bucket, once, whole and of one moment;
 //! and every safety measure that is taken away is missed.
 //!
-//! `LANDFALL_PROGRAMS=n` runs n programs instead of 2,000; `LANDFALL_SEED=n` runs that one and prints all that happened in
+//! `LANDFALL_PROGRAMS=n` runs n programs instead of 1,500; `LANDFALL_SEED=n` runs that one and prints all that happened in
 //! it. Of a sabotaged desktop `LANDFALL_SABOTAGE=name` does the same.
 
 use std::{collections::BTreeMap, sync::Mutex};
@@ -11,7 +11,7 @@ use landfall_testkit::{
     desktop_sabotages, number, on_all_cores, survivors,
 };
 
-const PROGRAMS: u64 = 2_000;
+const PROGRAMS: u64 = 1_500;
 
 /// Every durable step of an upload: processes die at each of them, and at any write between them.
 const STEPS: [&str; 18] = [
