@@ -176,7 +176,7 @@ CREATE TABLE bucket_object (
     tag         TEXT UNIQUE CHECK (length(tag) = 32),
     size        INTEGER NOT NULL CHECK (size >= 0),
     part_size   INTEGER NOT NULL CHECK (part_size > 0),
-    proof       TEXT NOT NULL,
+    proof       TEXT NOT NULL CHECK (proof = 'crc64nvme' OR proof = 'crc32c' OR proof = 'sha256' OR proof = 'signed-payload'),
     -- Of the whole object, if its algorithm has one.
     checksum    BLOB,
     -- It goes there only if nothing is there.

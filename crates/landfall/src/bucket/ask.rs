@@ -8,7 +8,7 @@ use landfall_store::{BucketObject, Tx};
 use landfall_transport::s3::answer::{HeldPart, ObjectHead};
 
 use super::{
-    drive::{Present, Upload},
+    drive::Upload,
     orphans,
     remote::{Sight, Way},
 };
@@ -19,14 +19,14 @@ const REFUTED_MAX: usize = 3;
 
 impl Upload {
     /// Finds out where the object stands, and writes it.
-    pub(crate) async fn ask(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
+    pub(crate) async fn ask(&mut self, object: &BucketObject) -> Result<(), Halt> {
         if self.sabotaged(Sabotage::LostAnswerIsFailure) && self.completed != Some(object.id) {
             let id = object.id;
             return self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await;
         }
         // What may have become an object is looked for first: there are no parts of it any more.
         let may_be_there = object.state == ObjectState::Completing || object.plan.is_single();
-        if may_be_there && self.is_there(present, object).await? {
+        if may_be_there && self.is_there(object).await? {
             return Ok(());
         }
         if may_be_there && self.completed == Some(object.id) {
@@ -36,7 +36,7 @@ impl Upload {
         match (&object.upload_id, object.state) {
             (Some(upload_id), _) => match self.bucket.inner.remote.parts(&object.object_key, upload_id).await? {
                 Some(held) => self.note_parts(object, &held).await,
-                None if !may_be_there && self.is_there(present, object).await? => Ok(()),
+                None if !may_be_there && self.is_there(object).await? => Ok(()),
                 None => self.begin_again(object).await,
             },
             (None, ObjectState::Opening) => self.find_lost_uploads(object).await,
@@ -45,7 +45,7 @@ impl Upload {
     }
 
     /// Whether the object is there, proved: then it is stored. Something else that is there in its place changes nothing.
-    async fn is_there(&mut self, present: &Present, object: &BucketObject) -> Result<bool, Halt> {
+    async fn is_there(&mut self, object: &BucketObject) -> Result<bool, Halt> {
         let head = match self.bucket.inner.remote.head(&object.object_key).await? {
             Sight::Object(head) => head,
             Sight::Nothing => return Ok(false),
@@ -68,7 +68,7 @@ impl Upload {
             .await?;
             return Err(self.refuted(object, failure.code, failure.message).await?.into());
         }
-        self.stored(present, object).await?;
+        self.stored(object).await?;
         Ok(true)
     }
 
@@ -81,7 +81,7 @@ impl Upload {
     }
 
     /// Writes that the object is there, whole.
-    pub(crate) async fn stored(&mut self, _: &Present, object: &BucketObject) -> Result<(), Halt> {
+    pub(crate) async fn stored(&mut self, object: &BucketObject) -> Result<(), Halt> {
         self.set(object, ObjectState::Stored).await?;
         self.reached("bucket.proved");
         let rest = object.parts.iter().filter(|part| part.state != PartState::Stored);
@@ -94,7 +94,7 @@ impl Upload {
 
     /// Something is where the object was to go. If it is ours, or the same, that is as good; if we left it there without
     /// ever calling it done, it may be replaced; else a person decides.
-    pub(crate) async fn taken(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
+    pub(crate) async fn taken(&mut self, object: &BucketObject) -> Result<(), Halt> {
         let head = match self.bucket.inner.remote.head(&object.object_key).await? {
             Sight::Object(head) => head,
             Sight::Hidden(failure) => return Err(failure.into()),
@@ -106,14 +106,14 @@ impl Upload {
         };
         if self.is_ours(object, &head) || is_same(object, &head) {
             proved(object, &head)?;
-            return self.there_already(present, object).await;
+            return self.there_already(object).await;
         }
         let (key, tag) = (object.object_key.clone(), head.tag.clone().unwrap_or_default());
         let (item, id, size) = (self.lease.item, object.id, head.size);
         let look = move |tx: &Tx<'_>| Ok((tx.is_own_content(id, &tag, size)?, tx.is_own_leftover(item, &key, &tag)?));
         let (is_own_content, is_left_over) = self.engine.journal.read(look).await?;
         if is_own_content {
-            return self.there_already(present, object).await;
+            return self.there_already(object).await;
         }
         if is_left_over {
             let id = object.id;
@@ -124,7 +124,7 @@ impl Upload {
     }
 
     /// What is to be uploaded is there: the remote upload that was to bring it is of no use.
-    async fn there_already(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
+    async fn there_already(&mut self, object: &BucketObject) -> Result<(), Halt> {
         let (id, item) = (object.id, self.lease.item);
         if let Some(upload_id) = object.upload_id.clone() {
             let key = object.object_key.clone();
@@ -134,7 +134,7 @@ impl Upload {
             })
             .await?;
         }
-        self.stored(present, object).await
+        self.stored(object).await
     }
 
     /// Whether the bucket has to be asked what is there, because it is not known to look itself.

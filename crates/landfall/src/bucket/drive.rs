@@ -128,12 +128,12 @@ impl Upload {
         let Some(object) = &present.object else { return Err(Error::Tampered("an object is missing".into()).into()) };
         match step {
             // An earlier holder opened it, and may have got further than the journal knows.
-            UploadStep::Send(_) | UploadStep::Complete if !self.is_known => self.ask(present, object).await,
+            UploadStep::Send(_) | UploadStep::Complete if !self.is_known => self.ask(object).await,
             UploadStep::Put => self.put(present, object).await,
             UploadStep::Open => self.open(present, object).await,
             UploadStep::Send(numbers) => self.send(present, object, numbers).await,
-            UploadStep::Ask => self.ask(present, object).await,
-            UploadStep::Complete => self.complete(present, object).await,
+            UploadStep::Ask => self.ask(object).await,
+            UploadStep::Complete => self.complete(object).await,
             UploadStep::Finish => self.finish(present, object).await,
             UploadStep::Prepare => Ok(()),
         }

@@ -32,7 +32,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use landfall_core::{Bandwidth, Code, Failure, ItemId, Proof, Remedy, RetryPolicy};
+use landfall_core::{Bandwidth, Code, Failure, Proof, Remedy, RetryPolicy};
 use landfall_crypto::MasterKey;
 use landfall_store::{Destination, DestinationId, Enqueued, Lease, NewUpload, StoreError, Tx};
 use landfall_transport::{
@@ -48,7 +48,7 @@ pub use self::{
 };
 use crate::{Engine, Error, Observer, RunOptions, RunReport, drive::Driven, engine::Inner, reap::Reaped, site::Site};
 
-/// How a bucket is used. Plain data.
+/// How a bucket is used.
 pub struct BucketOptions {
     /// Where it is.
     pub place: Place,
@@ -181,10 +181,12 @@ fn place_text(place: &Place, prefix: &str) -> String {
 
 impl Bucket {
     /// Takes files in charge. When this returns they are in the journal; nothing was sent. They stay where they are, and
-    /// must until they are done. One that is on its way to the same key already is not taken twice.
+    /// must until they are done. Called twice it does the same as once: what is on its way to its key already is not taken
+    /// again ([`Enqueued::Same`]), and goes on if it was blocked. Where something else is on its way to a key, nothing is
+    /// taken for it ([`Enqueued::Taken`]).
     ///
     /// # Errors
-    /// The journal's.
+    /// [`Error::Store`]: nothing was taken in charge; the message says what the disk of the home needs.
     pub async fn enqueue(&self, uploads: Vec<NewUpload>) -> Result<Vec<Enqueued>, Error> {
         let (engine, destination) = (&self.inner.engine, self.inner.destination);
         let now = engine.now();
@@ -229,14 +231,6 @@ impl Bucket {
     /// Its number in the journal.
     pub fn destination(&self) -> DestinationId {
         self.inner.destination
-    }
-
-    /// Which items of it are on their way, or rest.
-    ///
-    /// # Errors
-    /// The journal's.
-    pub async fn upload(&self, item: ItemId) -> Result<landfall_store::Upload, Error> {
-        Ok(self.inner.engine.journal.read(move |tx| tx.upload(item)).await?)
     }
 }
 

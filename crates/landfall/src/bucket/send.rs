@@ -38,7 +38,7 @@ impl Upload {
     /// Puts an object of one part.
     pub(crate) async fn put(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
         if self.must_look_first(object) && self.is_taken(object).await? {
-            return self.taken(present, object).await;
+            return self.taken(object).await;
         }
         let (id, number) = (object.id, PartNumber(1));
         let body = self.body(present, object, &object.parts[0]).await?;
@@ -48,14 +48,14 @@ impl Upload {
         self.reached("bucket.put.answered");
         let failure = match put {
             // The bucket compared the checksum, or the hash of the body, before it answered.
-            Ok(Receipt { .. }) => return self.stored(present, object).await,
+            Ok(Receipt { .. }) => return self.stored(object).await,
             Err(CallFailure::Failed(failure)) => failure,
             Err(CallFailure::Body(error)) => body_failure(error),
         };
         match failure.remedy {
             Remedy::Ask if failure.code == Code::KeyTaken => {
                 self.write(move |tx, lease, now| tx.bucket_part_refused(lease, id, number, now)).await?;
-                return self.taken(present, object).await;
+                return self.taken(object).await;
             }
             // It may be there: the row says so, and the next step asks.
             Remedy::Ask => {}
@@ -68,7 +68,7 @@ impl Upload {
     pub(crate) async fn open(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
         // What is there already need not be sent, and what is in the way is known before anything is.
         if object.is_guarded && self.is_taken(object).await? {
-            return self.taken(present, object).await;
+            return self.taken(object).await;
         }
         let id = object.id;
         if !self.sabotaged(Sabotage::NoIntentRow) {
@@ -185,9 +185,9 @@ impl Upload {
     }
 
     /// Makes the object of its parts. Whatever the answer is, what is there is asked for afterwards.
-    pub(crate) async fn complete(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
+    pub(crate) async fn complete(&mut self, object: &BucketObject) -> Result<(), Halt> {
         if self.must_look_first(object) && self.is_taken(object).await? {
-            return self.taken(present, object).await;
+            return self.taken(object).await;
         }
         let upload_id = object.upload_id.clone().unwrap_or_default();
         let parts: Vec<CompletedPart> = object
@@ -214,7 +214,7 @@ impl Upload {
                 self.completed = Some(object.id);
                 Ok(())
             }
-            Err(failure) if failure.code == Code::KeyTaken => self.taken(present, object).await,
+            Err(failure) if failure.code == Code::KeyTaken => self.taken(object).await,
             Err(failure) => Err(failure.into()),
         }
     }
