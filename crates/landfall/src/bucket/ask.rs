@@ -106,6 +106,8 @@ impl Upload {
         };
         if self.is_ours(object, &head) || is_same(object, &head) {
             proved(object, &head)?;
+            // Ours may have been sent by whoever held the item before.
+            self.found = (!self.is_ours(object, &head)).then_some(object.id);
             return self.there_already(object).await;
         }
         let (key, tag) = (object.object_key.clone(), head.tag.clone().unwrap_or_default());
@@ -113,14 +115,14 @@ impl Upload {
         let look = move |tx: &Tx<'_>| Ok((tx.is_own_content(id, &tag, size)?, tx.is_own_leftover(item, &key, &tag)?));
         let (is_own_content, is_left_over) = self.engine.journal.read(look).await?;
         if is_own_content {
+            self.found = Some(object.id);
             return self.there_already(object).await;
         }
         if is_left_over {
             let id = object.id;
             return self.write(move |tx, lease, now| tx.unguard_bucket_object(lease, id, now)).await;
         }
-        let message = format!("`{}` is there already, and is something else ({} bytes)", object.object_key, head.size);
-        Err(Failure::new(Remedy::Block, Code::KeyTaken, message).into())
+        Err(super::key_taken(&object.object_key, head.size).into())
     }
 
     /// What is to be uploaded is there: the remote upload that was to bring it is of no use.

@@ -29,6 +29,8 @@ pub(crate) struct Upload {
     pub(crate) is_known: bool,
     /// The bucket has said, under this lease, that this object is complete.
     pub(crate) completed: Option<BucketObjectId>,
+    /// Under this lease, this object was found in its place without being sent.
+    pub(crate) found: Option<BucketObjectId>,
     /// Failures in a row that cost no attempt.
     pub(crate) free_failures: u32,
     /// How the present object is sealed again.
@@ -61,6 +63,7 @@ impl Upload {
             window,
             is_known: false,
             completed: None,
+            found: None,
             free_failures: 0,
             sealing: Mutex::default(),
             archive: Mutex::default(),
@@ -146,7 +149,7 @@ impl Upload {
         self.observer.saw(Progress::Done {
             item: self.lease.item,
             place: object.object_key.clone().into_bytes(),
-            uploaded: true,
+            uploaded: self.found != Some(object.id),
             bytes: present.upload.size,
         });
         Err(Halt::LeaseGone)

@@ -266,6 +266,12 @@ impl Site for Bucket {
     }
 }
 
+/// There is an object under the key that is not known to be this one.
+fn key_taken(key: &str, size: u64) -> Failure {
+    let message = format!("`{key}` is there already: {size} bytes that are others, or did not come from this home");
+    Failure::new(Remedy::Block, Code::KeyTaken, message)
+}
+
 /// The source is not what was prepared.
 fn changed() -> Failure {
     Failure::new(Remedy::NewRevision, Code::SourceChanged, "the source is not what was prepared any more")

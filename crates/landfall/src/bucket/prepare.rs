@@ -115,8 +115,7 @@ impl Upload {
         if self.engine.journal.read(move |tx: &Tx<'_>| tx.is_own_leftover(item, &key, &tag)).await? {
             return Ok(());
         }
-        let message = format!("`{}` is there already, and is something else ({} bytes)", row.object_key, head.size);
-        Err(Failure::new(Remedy::Block, Code::KeyTaken, message).into())
+        Err(super::key_taken(&row.object_key, head.size).into())
     }
 
     async fn read_parts(
