@@ -4,6 +4,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 
@@ -251,6 +253,45 @@ def inside_the_vault(how):
         check_sound(world, distinct(mine, other), f"{name}, {os.path.basename(home)}", home=home)
 
 
+#: Where the locks of SQLite's readers lie in the file that its processes share (sqlite.org/walformat.html, section 2.3.1).
+READ_MARKS = (123, 5)
+
+
+def between_locks():
+    """A process stands still while it takes a lock of a reader; the other waits, however long"""
+    name = "stopped between two locks"
+    world = World("together7")
+    photos(world.source, 20, 3000)
+    world.unlock("--to", world.vault)
+    journal = os.path.join(world.home, "journal.db")
+    # Somebody else is there, so that what the processes share stays.
+    other = sqlite3.connect(journal)
+    other.execute("SELECT count(*) FROM item").fetchall()
+    # Locks of this process: not a word of SQLite's may be said in it before they are let go.
+    with open(f"{journal}-shm", "r+b") as shared:
+        holder = subprocess.Popen([sys.executable, "-c", HOLD, str(shared.fileno()), *map(str, READ_MARKS)], pass_fds=[shared.fileno()],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        holder.stdout.readline()
+        running = world.start("backup", world.source, "--to", world.vault, "--json-lines")
+        # SQLite itself gives up after ten seconds.
+        time.sleep(14)
+        equal(running.process.poll(), None, f"{name}: the other waits")
+        holder.kill()
+        holder.wait()
+    running.expect(0)
+    other.close()
+    check_sound(world, distinct(world.source), name)
+
+
+#: Takes locks, says so, and holds them until it is killed.
+HOLD = """
+import fcntl, sys, time
+fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX, int(sys.argv[3]), int(sys.argv[2]))
+print(flush=True)
+time.sleep(600)
+"""
+
+
 def first_ones(homes):
     """Two first backups at once on an empty vault make one set of keys"""
     name = f"first backups of {homes} home{'s' if homes > 1 else ''}"
@@ -310,12 +351,11 @@ def all_at_once(jobs):
 if __name__ == "__main__":
     wanted = os.environ.get("LANDFALL_ONLY", "").split()
     jobs = [(one_home,), (two_homes,), (first_ones, 1), (first_ones, 2), (inside, "continued"), (inside, "killed")]
-    held = [(inside_the_vault, "continued"), (inside_the_vault, "killed")]
+    held = [(inside_the_vault, "continued"), (inside_the_vault, "killed"), (between_locks,)]
     for job in jobs:
         if not wanted or job[0].__name__ in wanted:
             scenario(*job)
-    if not wanted or "inside_the_vault" in wanted:
-        all_at_once(held)
+    all_at_once([job for job in held if not wanted or job[0].__name__ in wanted])
     if not wanted or "stopped" in wanted:
         all_at_once([(stopped, moment, held) for moment in MOMENTS for held in (False, True)])
     results.close()
