@@ -164,6 +164,11 @@ impl Remote {
         Ok(self.engine.journal.write(move |tx| tx.learn_bucket(destination, &place, &facts)).await?)
     }
 
+    /// Whether the bucket has told its time, in this process.
+    pub(crate) fn knows_time(&self) -> bool {
+        self.clock.now().is_some()
+    }
+
     /// What time it is by the bucket's clock; by what was learned of it earlier, if it has not answered yet.
     pub(crate) fn its_time(&self) -> Timestamp {
         let ours = self.engine.now();

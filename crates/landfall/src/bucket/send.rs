@@ -70,10 +70,15 @@ impl Upload {
         if object.is_guarded && self.is_taken(object).await? {
             return self.taken(object).await;
         }
+        let remote = &self.bucket.inner.remote;
+        if !remote.knows_time() {
+            // Whatever it answers, it says when.
+            remote.head(&object.object_key).await?;
+        }
         let id = object.id;
         if !self.sabotaged(Sabotage::NoIntentRow) {
             // By the bucket's clock: by it we shall know what was opened since, whatever becomes of ours.
-            let at = self.bucket.inner.remote.its_time();
+            let at = remote.its_time();
             self.write(move |tx, lease, now| tx.bucket_opening(lease, id, at, now)).await?;
         }
         self.reached("bucket.open.intent");
