@@ -17,6 +17,7 @@ use crate::{
     credentials::CredentialStore,
     destination::show_recovery_key,
     failed::{During as _, Failed},
+    home::HomeLock,
     human,
     secret::Purpose,
 };
@@ -274,7 +275,7 @@ fn read(command: &Command, name: &str, table: &Table) -> Result<BucketConfig, Fa
     BucketConfig::read(name, table).map_err(|why| {
         let what = format!("cannot use the destination `{name}` of `{}`", command.home.config_path().display());
         Failed::new("bad-config", what, why)
-            .hint(format!("mend that line, or `landfall destination add s3 {name} --replace …`"))
+            .hint(format!("correct that line, or say all of it anew with `landfall destination add s3 {name} --replace --bucket B --region R`"))
     })
 }
 
@@ -282,24 +283,19 @@ fn read(command: &Command, name: &str, table: &Table) -> Result<BucketConfig, Fa
 ///
 /// # Errors
 /// If the home cannot be written to.
-pub(crate) fn write(command: &mut Command, config: &BucketConfig) -> Result<(), Failed> {
-    let folder = command.home.folder.clone();
-    let cannot =
-        |error: std::io::Error| Failed::new("not-permitted", "cannot write the configuration", error.to_string());
-    command.env.files.create_dir_durable(&folder).map_err(cannot)?;
-    command.home.set_destination(&config.name, Some(config.table()))?;
-    command.env.files.sync_dir(&folder).map_err(cannot)
+pub(crate) fn write(command: &mut Command, lock: &HomeLock, config: &BucketConfig) -> Result<(), Failed> {
+    command.home.set_destination(&command.env, lock, &config.name, Some(config.table()))
 }
 
 /// Takes a bucket out of the configuration. Returns whether it was there.
 ///
 /// # Errors
 /// If the home cannot be written to.
-pub(crate) fn remove(command: &mut Command, name: &str) -> Result<bool, Failed> {
+pub(crate) fn remove(command: &mut Command, lock: &HomeLock, name: &str) -> Result<bool, Failed> {
     if !command.home.destinations().any(|(known, _)| known == name) {
         return Ok(false);
     }
-    command.home.set_destination(name, None)?;
+    command.home.set_destination(&command.env, lock, name, None)?;
     Ok(true)
 }
 
@@ -323,7 +319,7 @@ pub(crate) async fn open(command: &Command, engine: &Engine, config: &BucketConf
         }
         (None, None) => None,
     };
-    engine.bucket(&config.name, options).await.during(&what)
+    engine.bucket(&config.name, options).await.during(&what).map_err(|failed| failed.at(&config.name))
 }
 
 /// Opens the keys of what is sealed in a bucket; makes them with a new password if there are none.
@@ -332,9 +328,15 @@ pub(crate) async fn open(command: &Command, engine: &Engine, config: &BucketConf
 /// `locked`, `wrong-password`; what the bucket says.
 pub(crate) async fn unlock(command: &Command, bucket: &Bucket, config: &BucketConfig) -> Result<(), Failed> {
     let what = format!("cannot open the keys of `{}`", config.name);
-    let has_keys = bucket.has_keys().await.during(&what)?;
+    let has_keys = bucket.has_keys().await.during(&what).map_err(|failed| failed.at(&config.name))?;
     let purpose = if has_keys { Purpose::Open } else { Purpose::Create };
-    let secret = command.secrets.secret(&command.env, &command.out, purpose).await?;
+    // Keys of buckets are not kept in the home: only what is said now counts.
+    let secret = command.secrets.secret(&command.env, &command.out, purpose).await.map_err(|failed| {
+        match failed.code.as_str() {
+            "locked" => Failed { what: what.clone(), ..failed }.hint("set LANDFALL_PASSWORD, or give `--password-file FILE`"),
+            _ => failed,
+        }
+    })?;
     let keys = bucket.unlock(secret).await.during(&what)?;
     if let Some(created) = &keys.created {
         let place = format!("what is sealed in {}", config.url(&config.prefix));

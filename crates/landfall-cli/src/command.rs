@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     arguments::Global,
     failed::{During as _, Failed},
-    home::Home,
+    home::{Home, HomeLock},
     human,
     keystore::KeyStore,
     output::Output,
@@ -104,6 +104,14 @@ impl Command {
     /// but the budget. Who is to wait for nothing does not.
     pub(crate) fn waits_for_holder(&self) -> bool {
         !self.patience.is_zero() && self.budget.is_none_or(|budget| self.took() < budget)
+    }
+
+    /// The home's configuration, to be changed; see [`Home::lock`].
+    ///
+    /// # Errors
+    /// If the home cannot be written to.
+    pub(crate) fn lock_home(&mut self) -> Result<HomeLock, Failed> {
+        self.home.lock(&self.env)
     }
 
     /// Where keys are kept.

@@ -16,7 +16,7 @@ use landfall_env::Env;
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::{buckets::BucketConfig, command::Command, failed::Failed, keyring, secret};
+use crate::{buckets::BucketConfig, command::Command, failed::Failed, home::HomeLock, keyring, secret};
 
 /// The secrets of one destination.
 #[derive(Clone)]
@@ -110,7 +110,7 @@ impl CredentialStore {
     ///
     /// # Errors
     /// If neither a key store nor the home takes them.
-    pub(crate) async fn keep(&self, name: &str, secrets: &Secrets) -> Result<Kept, Failed> {
+    pub(crate) async fn keep(&self, _: &HomeLock, name: &str, secrets: &Secrets) -> Result<Kept, Failed> {
         let text = write(secrets);
         let entry = text.clone();
         if self.platform(name, move |home, name| keyring::keep(home, name, &entry)).await.is_some() {
@@ -127,7 +127,7 @@ impl CredentialStore {
     ///
     /// # Errors
     /// If the home cannot be written to.
-    pub(crate) async fn forget(&self, name: &str) -> Result<(), Failed> {
+    pub(crate) async fn forget(&self, _: &HomeLock, name: &str) -> Result<(), Failed> {
         let _ = self.platform(name, keyring::forget).await;
         self.forget_in_file(name)
     }
@@ -144,9 +144,19 @@ impl CredentialStore {
     /// What the environment, or a profile, says.
     fn surrounding(&self, config: &BucketConfig) -> Result<(String, Secrets), Failed> {
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let no_credentials = |why: String| {
+            Failed::new("no-credentials", format!("there are no credentials for `{}`", config.name), why).hint(format!(
+                "`landfall destination add s3 {} --replace --access-key KEY --secret-file FILE` keeps some",
+                config.name
+            ))
+        };
         if config.profile.is_none()
-            && let (Some(access_key), Some(secret)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"))
+            && let Some(access_key) = variable("AWS_ACCESS_KEY_ID")
         {
+            let Some(secret) = variable("AWS_SECRET_ACCESS_KEY") else {
+                return Err(no_credentials("AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not".to_owned())
+                    .hint("set AWS_SECRET_ACCESS_KEY as well, or unset AWS_ACCESS_KEY_ID"));
+            };
             let session_token = variable("AWS_SESSION_TOKEN").map(Zeroizing::new);
             return Ok((access_key, Secrets { secret: Zeroizing::new(secret), session_token }));
         }
@@ -155,16 +165,7 @@ impl CredentialStore {
         let path = path.or_else(|| std::env::home_dir().map(|home| home.join(".aws/credentials")));
         let found = path.and_then(|path| std::fs::read_to_string(path).ok()).map(Zeroizing::new);
         found.and_then(|text| profile_in(&text, &profile)).ok_or_else(|| {
-            let what = format!("there are no credentials for `{}`", config.name);
-            Failed::new(
-                "no-credentials",
-                what,
-                format!("neither AWS_ACCESS_KEY_ID nor the profile `{profile}` is there"),
-            )
-            .hint(format!(
-                "`landfall destination add s3 {} --replace --access-key KEY --secret-file FILE` keeps some",
-                config.name
-            ))
+            no_credentials(format!("neither AWS_ACCESS_KEY_ID nor the profile `{profile}` is there"))
         })
     }
 
@@ -215,7 +216,7 @@ impl CredentialStore {
 
     fn unreadable(&self, why: &str) -> Failed {
         Failed::new("bad-config", format!("cannot read the secrets kept in `{}`", self.path().display()), why)
-            .hint("remove the file, then give the secrets again with `landfall destination add … --replace --secret-file FILE`")
+            .hint("remove the file, then give each secret again with `landfall destination add s3 NAME --replace --secret-file FILE`")
     }
 }
 

@@ -63,6 +63,7 @@ impl Exit {
             | "no-such-session"
             | "session-refused"
             | "destination-exists"
+            | "destination-in-use"
             | "destination-moved" => Self::Usage,
             "key-taken" | "refused" => Self::Problems,
             "home-read-only" | "home-unusable" | "not-permitted" | "vault-read-only" | "bad-config"

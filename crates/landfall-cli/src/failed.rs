@@ -45,6 +45,11 @@ impl Failed {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// Names the destination that the hint is about, so that it can be typed as it stands.
+    pub(crate) fn at(self, name: &str) -> Self {
+        Self { hint: self.hint.map(|hint| naming(&hint, name)), ..self }
+    }
+
     /// `what: why` on one line.
     pub(crate) fn message(&self) -> String {
         match (self.what.is_empty(), self.why.is_empty()) {
@@ -70,7 +75,14 @@ impl<T> During<T> for Result<T, landfall::Error> {
 /// The engine's error, as a failure of doing `what`.
 pub(crate) fn failed(what: &str, error: &landfall::Error) -> Failed {
     let is_damage = matches!(error, landfall::Error::Store(landfall::StoreError::Damaged { .. }));
-    Failed { is_damage, ..Failed::new(error.code(), what, causes(error)).hint(error.hint()) }
+    // Here no item has failed that could be tried again.
+    let hint = error.hint().replace(", then `landfall retry`", ", then run the command again");
+    Failed { is_damage, ..Failed::new(error.code(), what, causes(error)).hint(hint) }
+}
+
+/// A remedy that names the destination.
+pub(crate) fn naming(remedy: &str, name: &str) -> String {
+    remedy.replace("destination add s3 NAME", &format!("destination add s3 {name}"))
 }
 
 /// An error and its causes on one line.

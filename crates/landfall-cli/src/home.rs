@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use landfall_env::Env;
 use toml_edit::{DocumentMut, Item, Table};
 
 use crate::failed::Failed;
@@ -30,6 +31,11 @@ pub(crate) struct Home {
     config: DocumentMut,
     /// Why `config.toml` cannot be read.
     unread: Option<String>,
+}
+
+/// Keeps other processes from changing the configuration and the kept secrets while it lives.
+pub(crate) struct HomeLock {
+    _file: fs::File,
 }
 
 /// A configured value and where it comes from.
@@ -130,30 +136,60 @@ impl Home {
         })
     }
 
-    /// Writes a value to `config.toml`, whose other lines stay as they are.
+    /// Waits until no other process changes the configuration or the kept secrets, and reads what it left. Makes the home if
+    /// need be. Whoever changes them reads, decides and writes while this lives: else of two changes one would be lost.
     ///
     /// # Errors
     /// If the home cannot be written to.
-    pub(crate) fn configure(&mut self, key: &str, value: &str) -> Result<(), Failed> {
+    pub(crate) fn lock(&mut self, env: &Env) -> Result<HomeLock, Failed> {
+        let path = self.folder.join("config.lock");
+        let lock = || -> io::Result<fs::File> {
+            env.files.create_dir_durable(&self.folder)?;
+            let file = fs::File::options().create(true).append(true).open(&path)?;
+            match file.lock() {
+                // A file system without locks: there is nothing better.
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+                locked => locked.map(|()| file),
+            }
+        };
+        let file = lock().map_err(|error| {
+            Failed::new("not-permitted", format!("cannot write to the home `{}`", self.folder.display()), error.to_string())
+                .hint("make the home writable, or choose another with `--home`")
+        })?;
+        (self.config, self.unread) = match read_config(&self.config_path()) {
+            Ok(config) => (config, None),
+            Err(why) => (DocumentMut::new(), Some(why)),
+        };
+        Ok(HomeLock { _file: file })
+    }
+
+    /// Writes a value to `config.toml`, whose other lines stay as they are. When this returns it is durable.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the home cannot be written to.
+    pub(crate) fn configure(&mut self, env: &Env, _: &HomeLock, key: &str, value: &str) -> Result<(), Failed> {
+        if self.unread.is_some() {
+            self.usable()?;
+        }
         self.config[key] = match value.parse::<i64>() {
             Ok(number) => toml_edit::value(number),
             Err(_) => toml_edit::value(value),
         };
-        self.write_config()
+        self.write_config(env)
     }
 
     /// Takes a value out of `config.toml`, whose other lines stay as they are. Returns whether it was there.
     ///
     /// # Errors
     /// If the file cannot be read, or the home cannot be written to.
-    pub(crate) fn unconfigure(&mut self, key: &str) -> Result<bool, Failed> {
+    pub(crate) fn unconfigure(&mut self, env: &Env, _: &HomeLock, key: &str) -> Result<bool, Failed> {
         if self.unread.is_some() {
             self.usable()?;
         }
         if self.config.remove(key).is_none() {
             return Ok(false);
         }
-        self.write_config().map(|()| true)
+        self.write_config(env).map(|()| true)
     }
 
     /// The tables of configured destinations, by name.
@@ -162,11 +198,18 @@ impl Home {
         all.filter_map(|(name, item)| Some((name, item.as_table()?)))
     }
 
-    /// Puts the table of a destination into `config.toml`, or takes it out; the other lines stay as they are.
+    /// Puts the table of a destination into `config.toml`, or takes it out; the other lines stay as they are. When this
+    /// returns it is durable.
     ///
     /// # Errors
     /// If the file cannot be read, or the home cannot be written to.
-    pub(crate) fn set_destination(&mut self, name: &str, table: Option<Table>) -> Result<(), Failed> {
+    pub(crate) fn set_destination(
+        &mut self,
+        env: &Env,
+        _: &HomeLock,
+        name: &str,
+        table: Option<Table>,
+    ) -> Result<(), Failed> {
         self.usable()?;
         let all = self.config.entry(DESTINATIONS).or_insert_with(|| {
             let mut all = Table::new();
@@ -183,18 +226,23 @@ impl Home {
                 }
             }
         }
-        self.write_config()
+        self.write_config(env)
     }
 
-    fn write_config(&self) -> Result<(), Failed> {
-        let path = self.config_path();
-        let draft = path.with_extension("toml.tmp");
+    fn write_config(&self, env: &Env) -> Result<(), Failed> {
+        let (files, path) = (env.files.as_ref(), self.config_path());
+        // A name of its own: what a kill has left is in nobody's way.
+        let draft = path.with_extension(format!("{}.tmp", env.random.name()));
         let write = || -> io::Result<()> {
-            fs::write(&draft, self.config.to_string())?;
-            fs::File::open(&draft)?.sync_all()?;
-            fs::rename(&draft, &path)
+            let mut file = files.create_new(&draft)?;
+            file.append(self.config.to_string().as_bytes())?;
+            file.sync()?;
+            drop(file);
+            files.rename(&draft, &path)?;
+            files.sync_dir(&self.folder)
         };
         write().map_err(|error| {
+            let _ = files.remove_file(&draft);
             Failed::new("not-permitted", format!("cannot write `{}`", path.display()), error.to_string())
         })
     }

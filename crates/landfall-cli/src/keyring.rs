@@ -30,9 +30,14 @@ pub(crate) fn forget(home: &Path, name: &str) -> Option<()> {
     }
 }
 
+/// Whether somebody said that no key store is to be asked.
+pub(crate) fn is_off() -> bool {
+    std::env::var_os("LANDFALL_KEYRING").is_some_and(|value| value == "off")
+}
+
 /// Two homes of one person have destinations of their own.
 fn entry(home: &Path, name: &str) -> Option<Entry> {
-    if std::env::var_os("LANDFALL_KEYRING").is_some_and(|value| value == "off") {
+    if is_off() {
         return None;
     }
     Entry::new("landfall", &format!("{}#{name}", home.display())).ok()

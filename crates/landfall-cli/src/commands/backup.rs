@@ -186,6 +186,7 @@ fn finish(
         human::duration(took)
     ));
     if let Some(report) = report {
+        work::say_paused(command, report);
         work::say_end(command, report);
     }
     work::say_problems(command, problems);

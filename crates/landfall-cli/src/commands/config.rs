@@ -1,7 +1,5 @@
 //! `landfall config`: settings, and where each comes from.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -37,26 +35,20 @@ pub(crate) fn config(mut command: Command, what: ConfigCommand) -> Result<Exit, 
         ConfigCommand::Set { key, value } => {
             check(&key, Some(&value))?;
             let value = if key == "to" { place(&value)? } else { value };
-            let cannot = "cannot write the configuration";
-            let (files, folder) = (Arc::clone(&command.env.files), command.home.folder.clone());
-            files
-                .create_dir_durable(&folder)
-                .map_err(|error| Failed::new("not-permitted", cannot, error.to_string()))?;
-            command.home.configure(&key, &value)?;
-            files.sync_dir(&folder).map_err(|error| Failed::new("not-permitted", cannot, error.to_string()))?;
+            let lock = command.lock_home()?;
+            command.home.configure(&command.env, &lock, &key, &value)?;
+            drop(lock);
             command.out.document(fields(json!({ "key": key, "value": value })));
             command.out.note(&format!("wrote `{}`", command.home.config_path().display()));
         }
         ConfigCommand::Unset { key } => {
-            let was_set = command.home.unconfigure(&key)?;
+            let was_set = command.home.folder.exists() && {
+                let lock = command.lock_home()?;
+                command.home.unconfigure(&command.env, &lock, &key)?
+            };
             if !was_set {
                 // One that is no setting can be taken out, but not be missed.
                 check(&key, None)?;
-            }
-            let cannot = "cannot write the configuration";
-            if was_set {
-                let synced = command.env.files.sync_dir(&command.home.folder);
-                synced.map_err(|error| Failed::new("not-permitted", cannot, error.to_string()))?;
             }
             command.out.document(fields(json!({ "key": key, "was_set": was_set })));
             let path = command.home.config_path();

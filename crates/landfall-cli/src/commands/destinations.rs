@@ -10,8 +10,8 @@ use crate::{
     command::Command,
     credentials::{CredentialStore, Kept, Secrets},
     exit::Exit,
-    failed::{During as _, Failed},
-    human,
+    failed::{During as _, Failed, naming},
+    human, keyring,
     output::{Format, fields},
     secret,
 };
@@ -19,46 +19,36 @@ use crate::{
 /// Carries out `landfall destination add`.
 pub(crate) async fn add(mut command: Command, NewDestination::S3(new): NewDestination) -> Result<Exit, Failed> {
     let cannot = format!("cannot add the destination `{}`", new.name);
-    let known = buckets::find(&command, &new.name);
-    let known = match known {
-        // Whoever replaces it mends it.
-        Err(failed) if !new.replace || new.bucket.is_none() || new.region.is_none() => return Err(failed),
-        Err(_) => None,
-        Ok(known) => known,
-    };
-    if known.is_some() && !new.replace {
-        return Err(Failed::new("destination-exists", cannot, "there is one of that name already")
-            .hint(format!("`landfall destination add s3 {} --replace …` changes it", new.name)));
-    }
-    let config = merged(&new, known.clone())
-        .and_then(|config| config.check().map(|()| config))
-        .map_err(|why| Failed::usage(&cannot, why))?;
-    stays_where_uploads_go(&command, &config, known.as_ref()).await?;
-    let store = CredentialStore::of(&command);
-    let given = secrets(&new, &cannot)?;
-    let kept = match (&config.access_key, given) {
+    let (config, known) = planned(&command, &new, &cannot).await?;
+    let given = match (&config.access_key, secrets(&new, &cannot)?) {
         (None, Some(_)) => {
             return Err(Failed::usage(cannot, "a secret was given, and no access key that it belongs to")
                 .hint("name it with `--access-key KEY`"));
         }
-        (None, None) => None,
-        (Some(_), Some(secrets)) => Some(store.keep(&config.name, &secrets).await?),
-        (Some(access_key), None) => {
-            let is_same = known.as_ref().is_some_and(|known| known.access_key.as_ref() == Some(access_key));
-            match store.find(&config.name).await? {
-                Some((_, kept)) if is_same => Some(kept),
-                _ => {
-                    let secrets = typed(&command, &cannot).await?;
-                    Some(store.keep(&config.name, &secrets).await?)
-                }
-            }
+        (Some(_), None) if known_secret(&command, &config, known.as_ref()).await?.is_none() => {
+            Some(typed(&command, &cannot).await?)
         }
+        (_, given) => given,
     };
-    buckets::write(&mut command, &config)?;
+    let lock = command.lock_home()?;
+    // Somebody else may have changed it while a secret was typed.
+    let (config, known) = planned(&command, &new, &cannot).await?;
+    let store = CredentialStore::of(&command);
+    let kept = match given {
+        Some(secrets) => Some(store.keep(&lock, &config.name, &secrets).await?),
+        None => known_secret(&command, &config, known.as_ref()).await?,
+    };
+    buckets::write(&mut command, &lock, &config)?;
     if config.access_key.is_none() {
-        store.forget(&config.name).await?;
+        store.forget(&lock, &config.name).await?;
     }
-    let mut document = described(&config);
+    drop(lock);
+    say_added(&command, &config, kept);
+    Ok(Exit::Done)
+}
+
+fn say_added(command: &Command, config: &BucketConfig, kept: Option<Kept>) {
+    let mut document = described(config);
     document.insert("secret_in".to_owned(), kept.map(Kept::word).into());
     command.out.document(document);
     command.out.note(&format!("wrote `{}`", command.home.config_path().display()));
@@ -73,13 +63,49 @@ pub(crate) async fn add(mut command: Command, NewDestination::S3(new): NewDestin
         );
     }
     if kept == Some(Kept::File) {
+        let why = if keyring::is_off() { "LANDFALL_KEYRING is off" } else { "no key store of this system answers" };
         command.out.warn(
-            "no key store of this system answers: whoever reads that file can use the bucket",
+            &format!("{why}: whoever reads that file can use the bucket"),
             Some("keep the home private, or use keys that may do nothing but upload"),
         );
     }
     command.out.note(&format!("`landfall destination test {}` tries it out", config.name));
-    Ok(Exit::Done)
+}
+
+/// What is to be configured, and what is there.
+async fn planned(
+    command: &Command,
+    new: &NewBucket,
+    cannot: &str,
+) -> Result<(BucketConfig, Option<BucketConfig>), Failed> {
+    let known = match buckets::find(command, &new.name) {
+        // Whoever replaces it sets it right.
+        Err(failed) if !new.replace || new.bucket.is_none() || new.region.is_none() => return Err(failed),
+        Err(_) => None,
+        Ok(known) => known,
+    };
+    if known.is_some() && !new.replace {
+        return Err(Failed::new("destination-exists", cannot, "there is one of that name already")
+            .hint(format!("`landfall destination add s3 {} --replace` and what is new changes it", new.name)));
+    }
+    let config = merged(new, known.clone())
+        .and_then(|config| config.check().map(|()| config))
+        .map_err(|why| Failed::usage(cannot, why))?;
+    stays_where_uploads_go(command, &config, known.as_ref()).await?;
+    Ok((config, known))
+}
+
+/// Where the secret of this access key is kept already, if it is.
+async fn known_secret(
+    command: &Command,
+    config: &BucketConfig,
+    known: Option<&BucketConfig>,
+) -> Result<Option<Kept>, Failed> {
+    let is_same = config.access_key.is_some() && known.is_some_and(|known| known.access_key == config.access_key);
+    if !is_same {
+        return Ok(None);
+    }
+    Ok(CredentialStore::of(command).find(&config.name).await?.map(|(_, kept)| kept))
 }
 
 /// What was there, changed by what was said.
@@ -89,6 +115,9 @@ fn merged(new: &NewBucket, known: Option<BucketConfig>) -> Result<BucketConfig, 
     };
     let bucket = needed(&new.bucket, known.as_ref().map(|known| &known.bucket), "bucket")?;
     let region = needed(&new.region, known.as_ref().map(|known| &known.region), "region")?;
+    if new.endpoint.as_deref() == Some("") {
+        return Err("`--endpoint` is empty; give the address of a server, or leave it out for Amazon".to_owned());
+    }
     let fresh = BucketConfig::new(new.name.clone(), bucket.clone(), region.clone());
     let known = known.unwrap_or(fresh);
     let or = |said: &Option<String>, known: Option<String>| {
@@ -162,7 +191,12 @@ fn secrets(new: &NewBucket, cannot: &str) -> Result<Option<Secrets>, Failed> {
     let read = |file: &std::path::Path| {
         let text = secret::read_file_or_stdin(file)?;
         let text = Zeroizing::new(text.trim().to_owned());
-        if text.is_empty() { Err(Failed::usage(cannot, format!("`{}` is empty", file.display()))) } else { Ok(text) }
+        let wrong = match text.lines().count() {
+            0 => "is empty",
+            1 => return Ok(text),
+            _ => "has more than one line, and a secret has one",
+        };
+        Err(Failed::usage(cannot, format!("`{}` {wrong}", file.display())))
     };
     let session_token = new.session_token_file.as_deref().map(read).transpose()?;
     Ok(Some(Secrets { secret: read(file)?, session_token }))
@@ -185,8 +219,18 @@ pub(crate) async fn remove(mut command: Command, name: &str) -> Result<Exit, Fai
         return Err(Failed::new("destination-moved", what, format!("{uploads} to it did not finish"))
             .hint("let `landfall run` finish them, or `landfall cancel` them"));
     }
-    let was_there = buckets::remove(&mut command, name)?;
-    CredentialStore::of(&command).forget(name).await?;
+    let lock = command.lock_home()?;
+    if let Ok(Some(config)) = buckets::find(&command, name)
+        && let Some(folder) = config.sessions.first()
+    {
+        let folders: Vec<String> = config.sessions.iter().map(|folder| format!("`{folder}`")).collect();
+        let what = format!("cannot remove the destination `{name}`");
+        return Err(Failed::new("destination-in-use", what, format!("the sessions of {} go to it", folders.join(", ")))
+            .hint(format!("`landfall sessions rm '{folder}'` first; they stay where they are")));
+    }
+    let was_there = buckets::remove(&mut command, &lock, name)?;
+    CredentialStore::of(&command).forget(&lock, name).await?;
+    drop(lock);
     command.out.document(fields(json!({ "name": name, "was_there": was_there })));
     if was_there {
         command.out.note("what is in the bucket stays there");
@@ -306,9 +350,7 @@ fn json_of(check: &Check, name: &str) -> Value {
     }
 }
 
-/// A remedy that names the destination.
+/// A remedy that names the destination, for whoever tries it out.
 fn named(remedy: &str, name: &str) -> String {
-    remedy
-        .replace("destination add s3 NAME", &format!("destination add s3 {name}"))
-        .replace("`landfall destination add --replace`", &format!("`landfall destination add s3 {name} --replace …`"))
+    naming(remedy, name).replace(", then `landfall retry`", ", then test it again")
 }

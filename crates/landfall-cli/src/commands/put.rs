@@ -8,7 +8,7 @@ use std::{
 };
 
 use landfall::{
-    Engine, Enqueued, ItemId, ItemSummary, NewUpload, RunEnd, RunOptions, RunReport, UploadKind, bucket::Bucket,
+    Engine, Enqueued, ItemId, ItemSummary, NewUpload, RunOptions, RunReport, UploadKind, bucket::Bucket,
 };
 use serde_json::{Value, json};
 
@@ -49,8 +49,9 @@ pub(crate) fn limit(command: &mut Command, limits: &BucketLimits) {
 }
 
 async fn once(command: &Command, config: &BucketConfig, arguments: &Put) -> Result<Exit, Failed> {
-    let mut found = Found::default();
+    let mut found = Found::new(config);
     find(arguments, &mut found)?;
+    found.settle()?;
     let engine = engine(command, config, arguments.limits.transfers).await?;
     let bucket = buckets::open(command, &engine, config).await?;
     if arguments.seal {
@@ -62,7 +63,7 @@ async fn once(command: &Command, config: &BucketConfig, arguments: &Put) -> Resu
     let mut problems = found.problems;
     for batch in found.files.chunks(BATCH) {
         let new = batch.iter().map(|file| upload(&bucket, arguments, file)).collect();
-        let enqueued = bucket.enqueue(new).await.during("cannot take the files in charge")?;
+        let enqueued = bucket.enqueue(new).await.during("cannot queue the files")?;
         for (file, enqueued) in batch.iter().zip(enqueued) {
             match enqueued {
                 Enqueued::New(item) | Enqueued::Same(item) => items.push(item),
@@ -80,7 +81,7 @@ async fn once(command: &Command, config: &BucketConfig, arguments: &Put) -> Resu
     } else {
         Some(work(command, &engine, &bucket, &tally, arguments.limits.budget).await?)
     };
-    finish(command, config, &engine, &tally, report.as_ref(), &items, problems).await
+    finish(command, config, &engine, &tally, report.as_ref(), &items, problems, &found.links).await
 }
 
 /// The home, with as many uploads at once as were asked for.
@@ -98,14 +99,31 @@ pub(crate) async fn work(
     tally: &Arc<Tally>,
     budget: Option<Duration>,
 ) -> Result<RunReport, Failed> {
+    show(engine, tally).await?;
+    watched(tally, bucket.run(options(command, budget), Arc::clone(tally) as _)).await
+}
+
+/// From now on shows how much of what goes on by itself is done.
+pub(crate) async fn show(engine: &Engine, tally: &Tally) -> Result<(), Failed> {
     let counts = engine.counts().await.during("cannot read the journal")?;
-    tally.show(counts.queued(), counts.bytes_left, "uploading");
-    let options = RunOptions {
+    tally.show(counts.queued(), work::bytes_left(engine, &counts).await?, "uploading");
+    Ok(())
+}
+
+/// How a run is limited.
+pub(crate) fn options(command: &Command, budget: Option<Duration>) -> RunOptions {
+    RunOptions {
         budget: budget.map(|budget| budget.saturating_sub(command.took())),
         patience: Some(command.patience),
         stop: command.signals.stop(),
-    };
-    let run = bucket.run(options, Arc::clone(tally) as _);
+    }
+}
+
+/// Lets the tally speak while a run goes on.
+pub(crate) async fn watched(
+    tally: &Tally,
+    run: impl Future<Output = Result<RunReport, landfall::Error>>,
+) -> Result<RunReport, Failed> {
     tokio::pin!(run);
     loop {
         tokio::select! {
@@ -124,10 +142,13 @@ struct Chosen {
     size: u64,
 }
 
-#[derive(Default)]
 struct Found {
+    /// What the destination puts before every key.
+    prefix: String,
     files: Vec<Chosen>,
     problems: Vec<Problem>,
+    /// Links in folders: they are not followed.
+    links: Vec<Vec<u8>>,
 }
 
 /// The files that are meant. What cannot be uploaded is a problem of its own.
@@ -135,13 +156,20 @@ fn find(arguments: &Put, found: &mut Found) -> Result<(), Failed> {
     if arguments.key.is_some() && arguments.files.len() > 1 {
         return Err(Failed::usage("cannot put several files under one key", "").hint("give one file, or use `--below`"));
     }
+    if let Some(key) = arguments.key.as_deref().or((!arguments.below.is_empty()).then_some("")) {
+        // Of a folder's files the rest of the key is their names, which say nothing of their own.
+        let key = format!("{}{key}", arguments.below);
+        found.check(&key).map_err(|why| {
+            Failed::usage(format!("cannot put anything under `{key}`"), why).hint("choose another `--key` or `--below`")
+        })?;
+    }
     for named in &arguments.files {
         let path = std::path::absolute(named).map_err(|error| {
             Failed::new("not-found", format!("cannot read `{}`", named.display()), error.to_string())
         })?;
         let status = std::fs::metadata(&path).map_err(|error| {
             Failed::new("not-found", format!("cannot read `{}`", named.display()), error.to_string())
-                .hint("check the path; nothing was taken in charge")
+                .hint("check the path; nothing was queued")
         })?;
         let name = path.file_name().map(Path::new).map(Path::to_owned).unwrap_or_default();
         if status.is_dir() {
@@ -158,7 +186,7 @@ fn find(arguments: &Put, found: &mut Found) -> Result<(), Failed> {
     Ok(())
 }
 
-/// All files below a folder; links are not followed.
+/// All files below a folder; links are counted, and not followed.
 fn walk(folder: &Path, below: &Path, arguments: &Put, found: &mut Found) {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -170,6 +198,7 @@ fn walk(folder: &Path, below: &Path, arguments: &Put, found: &mut Found) {
         let (path, below) = (entry.path(), below.join(entry.file_name()));
         match entry.metadata() {
             Ok(status) if status.is_dir() => walk(&path, &below, arguments, found),
+            Ok(status) if status.is_symlink() => found.links.push(path.into_os_string().into_encoded_bytes()),
             Ok(status) => found.take_below(path, &below, arguments, &status),
             Err(error) => found.problem(&path, "source-unreadable", error.to_string(), "make it readable"),
         }
@@ -177,6 +206,10 @@ fn walk(folder: &Path, below: &Path, arguments: &Put, found: &mut Found) {
 }
 
 impl Found {
+    fn new(config: &BucketConfig) -> Self {
+        Self { prefix: config.prefix.clone(), files: Vec::new(), problems: Vec::new(), links: Vec::new() }
+    }
+
     fn take_below(&mut self, path: PathBuf, below: &Path, arguments: &Put, status: &std::fs::Metadata) {
         if !status.is_file() {
             return self.problem(&path, "not-a-file", "it is neither a file nor a folder".into(), "leave it out");
@@ -190,11 +223,41 @@ impl Found {
 
     fn take(&mut self, path: PathBuf, arguments: &Put, key: String, size: u64) {
         let key = format!("{}{key}", arguments.below);
-        if key.is_empty() || key.len() > KEY_BYTES_MAX || key.starts_with('/') {
-            let why = format!("a key has 1 to {KEY_BYTES_MAX} bytes and does not begin with `/`");
-            return self.problem(&path, "invalid", why, "choose another with `--key` or `--below`");
+        match self.check(&key) {
+            Ok(()) => self.files.push(Chosen { path, key, size }),
+            Err(why) => self.problem(&path, "invalid", why, "choose another key with `--key` or `--below`"),
         }
-        self.files.push(Chosen { path, key, size });
+    }
+
+    /// Whether something may lie under a key.
+    fn check(&self, key: &str) -> Result<(), String> {
+        let most = KEY_BYTES_MAX.saturating_sub(self.prefix.len());
+        if key.is_empty() || key.len() > most || key.starts_with('/') {
+            return Err(format!("a key has 1 to {most} bytes and does not begin with `/`"));
+        }
+        if key.split('/').any(|segment| segment == ".landfall") {
+            return Err("keys with `.landfall` in them are Landfall's own".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Refuses two files that would have one key; the same file, named twice, is one.
+    fn settle(&mut self) -> Result<(), Failed> {
+        let mut known: BTreeMap<String, PathBuf> = BTreeMap::new();
+        for file in std::mem::take(&mut self.files) {
+            let Some(other) = known.get(&file.key) else {
+                known.insert(file.key.clone(), file.path.clone());
+                self.files.push(file);
+                continue;
+            };
+            let is_same = |one: &Path, two: &Path| Some(one.canonicalize().ok()? == two.canonicalize().ok()?);
+            if *other != file.path && is_same(other, &file.path) != Some(true) {
+                let (one, two) = (other.display(), file.path.display());
+                return Err(Failed::usage("cannot put both", format!("`{one}` and `{two}` would both be `{}`", file.key))
+                    .hint("put one of them with `--key`, or below a prefix of its own with `--below`; nothing was queued"));
+            }
+        }
+        Ok(())
     }
 
     fn problem(&mut self, path: &Path, code: &str, message: String, remedy: &str) {
@@ -224,6 +287,7 @@ async fn finish(
     report: Option<&RunReport>,
     items: &[ItemId],
     mut problems: Vec<Problem>,
+    links: &[Vec<u8>],
 ) -> Result<Exit, Failed> {
     let counted = tally.finish();
     let mut files: Vec<Value> = Vec::new();
@@ -237,6 +301,12 @@ async fn finish(
                 command.out.line(&human::text(location.as_deref().unwrap_or_default()));
             }
             "blocked" => problems.push(work::problem(&item)),
+            "cancelled" => problems.push(Problem {
+                place: work::place_of(&item),
+                code: "cancelled".to_owned(),
+                message: "it was cancelled".to_owned(),
+                remedy: "put it again if that was not meant".to_owned(),
+            }),
             _ => *states.entry("queued").or_default() += 1,
         }
         if command.out.format() != Format::Human {
@@ -251,6 +321,8 @@ async fn finish(
     let mut document = fields(json!({
         "files": files,
         "uploaded": counted.uploaded,
+        "there_already": counted.linked,
+        "skipped": work::skipped_json(links.iter().map(|path| (&path[..], "link"))),
         "queued": states.get("queued").copied().unwrap_or(0),
         "bytes_sent": counted.bytes_sent,
         "problems": work::problems_json(&problems),
@@ -259,18 +331,23 @@ async fn finish(
     command.put_recovery_key(&mut document);
     command.out.document(document);
     work::say_problems(command, &problems);
-    if let Some(report) = report {
-        let sent = human::size(counted.bytes_sent);
-        let took = human::duration(report.took);
-        command.out.note(&format!("uploaded {}, {sent} in {took}", human::count(counted.uploaded, "file")));
-        if report.end != RunEnd::Drained {
-            work::say_end(command, report);
-        }
-    } else {
-        command
-            .out
-            .note(&format!("took {} in charge; `landfall run` uploads them", human::count(items.len() as u64, "file")));
+    if !links.is_empty() {
+        command.out.note(&format!("{} skipped", human::count(links.len() as u64, "link")));
     }
+    let Some(report) = report else {
+        let queued = human::count(items.len() as u64, "file");
+        command.out.note(&format!("queued {queued}; `landfall run` uploads them"));
+        return Ok(exit);
+    };
+    let (sent, took) = (human::size(counted.bytes_sent), human::duration(report.took));
+    command.out.note(&format!("uploaded {}, {sent} in {took}", human::count(counted.uploaded, "file")));
+    match counted.linked {
+        0 => {}
+        1 => command.out.note("1 was there already"),
+        more => command.out.note(&format!("{more} were there already")),
+    }
+    work::say_paused(command, report);
+    work::say_end(command, report);
     Ok(exit)
 }
 

@@ -3,11 +3,10 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use landfall::{
-    Engine, RunOptions, RunReport,
+    Engine, RunEnd, RunReport,
     recipes::sessions::{Refusal, Session, Sessions, Status},
 };
 use serde_json::{Value, json};
@@ -46,6 +45,7 @@ pub(crate) async fn sessions(mut command: Command, what: SessionsCommand) -> Res
 
 /// A folder of sessions that is configured, opened.
 struct Opened {
+    engine: Engine,
     sessions: Sessions,
     config: BucketConfig,
 }
@@ -63,12 +63,9 @@ async fn all(command: &Command, transfers: Option<u16>) -> Result<Vec<Opened>, F
         for folder in &config.sessions {
             let folder = PathBuf::from(folder);
             match Sessions::open(&engine, folder.clone(), bucket.clone(), config.max_retries).await {
-                Ok(sessions) => opened.push(Opened { sessions, config: config.clone() }),
+                Ok(sessions) => opened.push(Opened { engine: engine.clone(), sessions, config: config.clone() }),
                 // A disk that is away keeps none of the others.
-                Err(error @ landfall::Error::Io { .. }) => {
-                    let hint = format!("attach its disk, or `landfall sessions rm '{}'`", folder.display());
-                    command.out.warn(&causes(&error), Some(&hint));
-                }
+                Err(error @ landfall::Error::Io { .. }) => say_away(command, &folder, &error),
                 Err(error) => return Err(error).during("cannot open a folder of sessions"),
             }
         }
@@ -76,16 +73,64 @@ async fn all(command: &Command, transfers: Option<u16>) -> Result<Vec<Opened>, F
     Ok(opened)
 }
 
-/// The folder that has a session.
-async fn having<'o>(opened: &'o [Opened], id: &str) -> Result<(&'o Opened, Session), Failed> {
-    for one in opened {
-        if let Ok(session) = one.sessions.get(id).await.during("cannot read the sessions")? {
-            return Ok((one, session));
+fn say_away(command: &Command, folder: &Path, error: &landfall::Error) {
+    let hint = format!("attach its disk, or `landfall sessions rm '{}'`", folder.display());
+    command.out.warn(&causes(error), Some(&hint));
+}
+
+/// The sessions of a folder that can be read; what cannot is said.
+async fn look(command: &Command, one: &Opened) -> Result<Vec<Session>, Failed> {
+    match one.sessions.look().await {
+        Ok((sessions, unread)) => {
+            for unread in unread {
+                let refusal = Refusal::Unread(unread.id, unread.why);
+                command.out.warn(&human::text(&refusal.to_string()), Some(&refusal.hint()));
+            }
+            Ok(sessions)
+        }
+        Err(error @ landfall::Error::Io { .. }) => {
+            say_away(command, one.sessions.folder(), &error);
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error).during("cannot read the sessions"),
+    }
+}
+
+/// The session that somebody names: by its name, or as FOLDER/NAME if several have it.
+async fn named<'o>(command: &Command, opened: &'o [Opened], name: &str) -> Result<(&'o Opened, Session), Failed> {
+    let (folder, id) = match name.trim_end_matches('/').rsplit_once('/') {
+        Some((folder, id)) => (Some(Path::new(if folder.is_empty() { "/" } else { folder })), id),
+        None => (None, name),
+    };
+    let folder = folder.map(|folder| real_path(folder).unwrap_or_else(|_| folder.to_owned()));
+    let mut refusal = Refusal::NoSession(name.to_owned());
+    let mut found = Vec::new();
+    for one in opened.iter().filter(|one| folder.as_deref().is_none_or(|folder| one.sessions.folder() == folder)) {
+        match one.sessions.get(id).await {
+            Ok(Ok(session)) => found.push((one, session)),
+            Ok(Err(unread @ Refusal::Unread(..))) => refusal = unread,
+            Ok(Err(_)) => {}
+            Err(error @ landfall::Error::Io { .. }) => say_away(command, one.sessions.folder(), &error),
+            Err(error) => return Err(error).during("cannot read the sessions"),
         }
     }
-    let refusal = Refusal::NoSession(id.to_owned());
+    if let [(first, _), (second, _), ..] = found.as_slice() {
+        let (first, second) = (first.sessions.folder().display(), second.sessions.folder().display());
+        return Err(Failed::usage(
+            format!("there are several sessions `{id}`"),
+            format!("one in `{first}`, another in `{second}`"),
+        )
+        .hint(format!("say which: `{first}/{id}`")));
+    }
     let hint = if opened.is_empty() { no_folder() } else { refusal.hint() };
-    Err(Failed::new("no-such-session", refusal.to_string(), "").hint(hint))
+    found.pop().ok_or_else(|| Failed::new("no-such-session", refusal.to_string(), "").hint(hint))
+}
+
+/// A session that something is done to: where it lies, and its name.
+type Chosen<'o> = (&'o Opened, String);
+
+fn is_chosen(chosen: &[Chosen<'_>], one: &Opened, id: &str) -> bool {
+    chosen.iter().any(|(other, known)| std::ptr::eq(*other, one) && known == id)
 }
 
 fn no_folder() -> String {
@@ -95,13 +140,17 @@ fn no_folder() -> String {
 async fn add(command: &mut Command, folder: &Path, to: Option<&str>) -> Result<Exit, Failed> {
     let cannot = format!("cannot add the sessions of `{}`", folder.display());
     let real = real_path(folder).map_err(|error| Failed::new("not-found", &cannot, error.to_string()))?;
+    let holder = "name the folder that holds one folder per session";
     if !real.is_dir() {
-        return Err(Failed::new("not-found", cannot, "it is no folder")
-            .hint("name the folder that holds one folder per session"));
+        return Err(Failed::new("not-found", cannot, "it is no folder").hint(holder));
+    }
+    if real.join("session-meta.json").exists() || real.join(".exported").exists() {
+        return Err(Failed::usage(cannot, "it is a session itself").hint(holder));
     }
     let Some(path) = real.to_str().map(str::to_owned) else {
         return Err(Failed::usage(cannot, "its path is not UTF-8"));
     };
+    let lock = command.lock_home()?;
     let mut config = match to {
         Some(name) => buckets::named(command, name)?,
         None => {
@@ -128,16 +177,30 @@ async fn add(command: &mut Command, folder: &Path, to: Option<&str>) -> Result<E
             );
         }
     }
+    let others = buckets::all(command)?.into_iter().flat_map(|config| config.sessions);
+    for other in others.filter(|other| *other != path) {
+        let why = match (real.starts_with(&other), Path::new(&other).starts_with(&real)) {
+            (true, _) => format!("it is inside `{other}`, whose sessions were added"),
+            (_, true) => format!("`{other}` is inside it, and its sessions were added"),
+            _ => continue,
+        };
+        return Err(Failed::usage(cannot, why).hint(format!("`landfall sessions rm '{other}'` first, or name another folder")));
+    }
     if !config.sessions.contains(&path) {
         config.sessions.push(path.clone());
-        buckets::write(command, &config)?;
+        buckets::write(command, &lock, &config)?;
     }
+    drop(lock);
     let opened = all(command, None).await?;
     let mut count = 0;
     for one in opened.iter().filter(|one| one.sessions.folder() == real) {
-        count = one.sessions.list().await.during("cannot read the sessions")?.len();
+        count = look(command, one).await?.iter().filter(|session| session.meta.is_some()).count();
     }
-    command.out.note(&format!("{} there; they go to `{}`", human::count(count as u64, "session"), config.name));
+    let there = match count {
+        0 => "no session is there yet".to_owned(),
+        _ => format!("{} there", human::count(count as u64, "session")),
+    };
+    command.out.note(&format!("{there}; they go to `{}`", config.name));
     command.out.document(fields(json!({ "folder": path, "to": config.name, "sessions": count })));
     Ok(Exit::Done)
 }
@@ -145,14 +208,16 @@ async fn add(command: &mut Command, folder: &Path, to: Option<&str>) -> Result<E
 fn forget(command: &mut Command, folder: &Path) -> Result<Exit, Failed> {
     let path = real_path(folder).unwrap_or_else(|_| folder.to_owned());
     let mut was_there = false;
+    let lock = command.lock_home()?;
     for mut config in buckets::all(command)? {
         let before = config.sessions.len();
         config.sessions.retain(|known| Path::new(known) != path && Path::new(known) != folder);
         if config.sessions.len() < before {
             was_there = true;
-            buckets::write(command, &config)?;
+            buckets::write(command, &lock, &config)?;
         }
     }
+    drop(lock);
     command.out.document(fields(json!({ "folder": path.display().to_string(), "was_there": was_there })));
     command.out.note(if was_there { "the sessions stay where they are" } else { "it was not added" });
     Ok(Exit::Done)
@@ -162,8 +227,7 @@ async fn list(command: &Command) -> Result<Exit, Failed> {
     let opened = all(command, None).await?;
     let mut listed: Vec<(Session, &Opened)> = Vec::new();
     for one in &opened {
-        let sessions = one.sessions.list().await.during("cannot read the sessions")?;
-        listed.extend(sessions.into_iter().map(|session| (session, one)));
+        listed.extend(look(command, one).await?.into_iter().map(|session| (session, one)));
     }
     listed.sort_by_key(|(session, _)| std::cmp::Reverse(session.created_at));
     let mut items: Vec<Value> = Vec::new();
@@ -231,46 +295,57 @@ fn json_of(session: &Session, one: &Opened) -> Value {
     })
 }
 
-async fn upload(command: &Command, ids: &[String], queue: bool, limits: &BucketLimits) -> Result<Exit, Failed> {
+async fn upload(command: &Command, names: &[String], queue: bool, limits: &BucketLimits) -> Result<Exit, Failed> {
     let opened = all(command, limits.transfers).await?;
     // All of them or none: what is missing is said before anything is taken in charge.
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<Chosen<'_>> = Vec::new();
     let refused = |refusal: Refusal| Failed::new("session-refused", refusal.to_string(), "").hint(refusal.hint());
-    for id in ids {
-        let one = having(&opened, id).await?.0;
+    for name in names {
+        let (one, session) = named(command, &opened, name).await?;
+        let id = session.id;
         if !one.sessions.can_upload() {
             // Says why there is no way to the bucket.
-            let engine = command.engine().await?;
-            buckets::open(command, &engine, &one.config).await?;
+            buckets::open(command, &one.engine, &one.config).await?;
         }
-        one.sessions.check(id).await.during(&format!("cannot upload the session `{id}`"))?.map_err(refused)?;
-        wanted.push(one);
+        one.sessions.check(&id).await.during(&format!("cannot upload the session `{id}`"))?.map_err(refused)?;
+        if !is_chosen(&wanted, one, &id) {
+            wanted.push((one, id));
+        }
     }
-    for (id, one) in ids.iter().zip(&wanted) {
+    for (one, id) in &wanted {
         one.sessions.upload(id).await.during(&format!("cannot upload the session `{id}`"))?.map_err(refused)?;
     }
-    go_on(command, &opened, ids, queue, limits).await
+    go_on(command, &wanted, queue, limits).await
 }
 
-async fn retry(command: &Command, ids: &[String], queue: bool, limits: &BucketLimits) -> Result<Exit, Failed> {
+async fn retry(command: &Command, names: &[String], queue: bool, limits: &BucketLimits) -> Result<Exit, Failed> {
     let opened = all(command, limits.transfers).await?;
-    for id in ids {
-        let (one, session) = having(&opened, id).await?;
-        let retried = one.sessions.retry(id).await.during(&format!("cannot retry the session `{id}`"))?;
-        if !matches!(retried, Ok(true)) {
-            let what = format!("the session `{id}` is {}, and has not failed", session.state.status.as_str());
+    let mut wanted: Vec<Chosen<'_>> = Vec::new();
+    for name in names {
+        let (one, session) = named(command, &opened, name).await?;
+        let (id, status) = (session.id, session.state.status);
+        // What waits, or is sent, is gone on with.
+        if !matches!(status, Status::Failed | Status::Pending | Status::Uploading) {
+            let what = format!("the session `{id}` is {}, and has not failed", status.as_str());
             return Err(Failed::new("session-refused", what, "").hint("`landfall sessions ls` shows where each stands"));
         }
+        if !is_chosen(&wanted, one, &id) {
+            wanted.push((one, id));
+        }
     }
-    go_on(command, &opened, ids, queue, limits).await
+    for (one, id) in &wanted {
+        one.sessions.retry(id).await.during(&format!("cannot retry the session `{id}`"))?.ok();
+    }
+    go_on(command, &wanted, queue, limits).await
 }
 
-async fn cancel(command: &Command, ids: &[String]) -> Result<Exit, Failed> {
+async fn cancel(command: &Command, names: &[String]) -> Result<Exit, Failed> {
     let opened = all(command, None).await?;
-    let mut cancelled: Vec<&str> = Vec::new();
-    for id in ids {
-        let (one, _) = having(&opened, id).await?;
-        let taken_back = one.sessions.cancel(id).await.during(&format!("cannot cancel the session `{id}`"))?;
+    let mut cancelled: Vec<String> = Vec::new();
+    for name in names {
+        let (one, session) = named(command, &opened, name).await?;
+        let id = session.id;
+        let taken_back = one.sessions.cancel(&id).await.during(&format!("cannot cancel the session `{id}`"))?;
         if matches!(taken_back, Ok(true)) {
             cancelled.push(id);
         } else {
@@ -284,20 +359,29 @@ async fn cancel(command: &Command, ids: &[String]) -> Result<Exit, Failed> {
 
 async fn clean(command: &Command, dry_run: bool) -> Result<Exit, Failed> {
     let mut removed: Vec<Value> = Vec::new();
-    let (mut bytes, mut exit) = (0, Exit::Done);
+    let (mut count, mut bytes, mut exit) = (0, 0, Exit::Done);
     for one in all(command, None).await? {
-        for cleaned in one.sessions.clean(dry_run).await.during("cannot clean up the sessions")? {
-            command.out.line(&human::text(&cleaned.id));
+        let found = match one.sessions.clean(dry_run).await {
+            Err(error @ landfall::Error::Io { .. }) => {
+                say_away(command, one.sessions.folder(), &error);
+                continue;
+            }
+            found => found.during("cannot clean up the sessions")?,
+        };
+        for cleaned in found {
             if let Some(problem) = &cleaned.problem {
                 command.out.say(&format!("problem: `{}`: {}", human::text(&cleaned.id), human::text(problem)));
                 exit = Exit::Problems;
+            } else {
+                command.out.line(&human::text(&cleaned.id));
+                count += 1;
+                bytes += cleaned.bytes;
             }
-            bytes += cleaned.bytes;
             removed.push(json!({ "id": cleaned.id, "bytes": cleaned.bytes, "problem": cleaned.problem }));
         }
     }
     let did = if dry_run { "would remove" } else { "removed" };
-    let sessions = human::count(removed.len() as u64, "unfinished session");
+    let sessions = human::count(count, "unfinished session");
     command.out.note(&format!("{did} {sessions}, {}", human::size(bytes)));
     command.out.document(fields(json!({ "removed": removed, "bytes": bytes, "dry_run": dry_run })));
     Ok(exit)
@@ -306,75 +390,88 @@ async fn clean(command: &Command, dry_run: bool) -> Result<Exit, Failed> {
 /// Works on what is queued, and says what became of these sessions.
 async fn go_on(
     command: &Command,
-    opened: &[Opened],
-    ids: &[String],
+    wanted: &[Chosen<'_>],
     queue: bool,
     limits: &BucketLimits,
 ) -> Result<Exit, Failed> {
-    let mut report = None;
-    if !queue {
-        let tally = Tally::new(&command.out);
-        for id in ids {
-            let (one, session) = having(opened, id).await?;
-            if matches!(session.state.status, Status::Pending | Status::Uploading) {
-                report = Some(work_on(command, &one.sessions, &tally, limits.budget).await?);
+    let reports = if queue { Vec::new() } else { work_on(command, wanted, limits).await? };
+    let (mut states, mut problems, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
+    for (one, id) in wanted {
+        let session = match one.sessions.get(id).await.during("cannot read the sessions")? {
+            Ok(session) => session,
+            Err(refusal) => {
+                problems.push(problem(id, "no-such-session", refusal.to_string(), refusal.hint()));
+                continue;
             }
-        }
-        tally.finish();
-    }
-    let (mut states, mut problems) = (Vec::new(), Vec::new());
-    for id in ids {
-        let (one, session) = having(opened, id).await?;
+        };
         let location = session.state.s3_key.as_ref().map(|key| one.config.url(key));
-        match session.state.status {
-            Status::Done => command.out.line(&human::text(location.as_deref().unwrap_or_default())),
-            Status::Failed => {
-                let engine = command.engine().await?;
-                if let Some(item) = session.item {
-                    let (item, _) = engine.item(item).await.during("cannot read the journal")?;
-                    let problem = work::problem(&item);
-                    let remedy = problem
-                        .remedy
-                        .replace(&format!("`landfall retry {}`", item.id), &format!("`landfall sessions retry {id}`"));
-                    problems.push(work::Problem { place: id.clone().into_bytes(), remedy, ..problem });
-                }
+        match (session.state.status, session.item) {
+            (Status::Done, _) => command.out.line(&human::text(location.as_deref().unwrap_or_default())),
+            (Status::Failed, Some(item)) => {
+                let (item, _) = one.engine.item(item).await.during("cannot read the journal")?;
+                let work::Problem { code, message, remedy, .. } = work::problem(&item);
+                let retry = format!("`landfall sessions retry {id}`");
+                let remedy = match code.as_str() {
+                    "key-taken" => format!("record it under another name, or make room in the bucket and {retry}"),
+                    _ => remedy.replace(&format!("`landfall retry {}`", item.id), &retry),
+                };
+                problems.push(problem(id, &code, message, remedy));
+            }
+            // Taken in charge by this very command, and taken back since.
+            (Status::NotUploaded, _) => {
+                let again = format!("`landfall sessions upload {id}` takes it in charge again");
+                cancelled.push(problem(id, "cancelled", "it was cancelled".to_owned(), again));
             }
             _ => {}
         }
         states.push(json!({ "id": id, "status": session.state.status.as_str(), "location": location }));
     }
-    command.out.document(fields(json!({ "sessions": states, "problems": work::problems_json(&problems) })));
     work::say_problems(command, &problems);
-    match &report {
-        Some(report) => work::say_end(command, report),
-        None => command.out.note("queued; `landfall run` uploads them"),
+    for one in &cancelled {
+        command.out.say(&format!("problem: `{}` was cancelled", human::path(&one.place)));
+        command.out.say(&format!("hint: {}", one.remedy));
     }
-    Ok(match report {
-        Some(report) => work::exit(command, Some(&report), &problems),
-        None => Exit::Queued,
-    })
+    problems.append(&mut cancelled);
+    command.out.document(fields(json!({ "sessions": states, "problems": work::problems_json(&problems) })));
+    // One that could not end says how the whole ended.
+    let is_unfinished = |report: &&RunReport| report.end != RunEnd::Drained || report.queued + report.paused > 0;
+    let report = reports.iter().find(is_unfinished).or(reports.first());
+    if let Some(report) = report {
+        work::say_paused(command, report);
+        work::say_end(command, report);
+    }
+    if queue {
+        command.out.note("queued; `landfall run` uploads them");
+        return Ok(if problems.is_empty() { Exit::Queued } else { Exit::Problems });
+    }
+    Ok(work::exit(command, report, &problems))
 }
 
-async fn work_on(
-    command: &Command,
-    sessions: &Sessions,
-    tally: &Arc<Tally>,
-    budget: Option<Duration>,
-) -> Result<RunReport, Failed> {
-    let options = RunOptions {
-        budget: budget.map(|budget| budget.saturating_sub(command.took())),
-        patience: Some(command.patience),
-        stop: command.signals.stop(),
-    };
-    let run = sessions.run(options, Arc::clone(tally) as _);
-    tokio::pin!(run);
-    loop {
-        tokio::select! {
-            biased;
-            report = &mut run => return report.during("cannot go on"),
-            () = tokio::time::sleep(Duration::from_secs(1)) => tally.tick(),
+fn problem(id: &str, code: &str, message: String, remedy: String) -> work::Problem {
+    work::Problem { place: id.as_bytes().to_vec(), code: code.to_owned(), message, remedy }
+}
+
+/// Works on the folders in which one of these sessions waits, or is sent by somebody else, until none does.
+async fn work_on(command: &Command, wanted: &[Chosen<'_>], limits: &BucketLimits) -> Result<Vec<RunReport>, Failed> {
+    let tally = Tally::new(&command.out);
+    let mut reports: Vec<RunReport> = Vec::new();
+    for (one, id) in wanted {
+        let session = one.sessions.get(id).await.during("cannot read the sessions")?;
+        let waits = session.is_ok_and(|session| matches!(session.state.status, Status::Pending | Status::Uploading));
+        if !waits || command.signals.exit().is_some() || reports.iter().any(|report| report.end != RunEnd::Drained) {
+            continue;
         }
+        one.engine.watch_journal(Arc::clone(&tally) as _);
+        put::show(&one.engine, &tally).await?;
+        let run = one.sessions.run(put::options(command, limits.budget), Arc::clone(&tally) as _);
+        reports.push(put::watched(&tally, run).await?);
     }
+    tally.finish();
+    for (one, _) in wanted {
+        // Also where another folder's run has sent them.
+        let _ = one.sessions.export().await;
+    }
+    Ok(reports)
 }
 
 /// Writes the states of all sessions beside them, after something else has changed them.

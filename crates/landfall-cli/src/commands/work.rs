@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use landfall::{
-    Code, Engine, ItemSummary, RunEnd, RunOptions, RunReport, Session, Settings,
+    Code, Counts, Engine, ItemSummary, RunEnd, RunOptions, RunReport, Session, Settings,
     recipes::vault::{SkippedFile, learn},
 };
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ use crate::{
     arguments::Limits,
     command::Command,
     exit::Exit,
-    failed::{During as _, Failed},
+    failed::{During as _, Failed, naming},
     human,
     output::{Format, fields},
     tally::{Counted, Tally},
@@ -69,7 +69,7 @@ pub(crate) async fn work(
     patience: Option<Duration>,
 ) -> Result<RunReport, Failed> {
     let counts = engine.counts().await.during("cannot read the journal")?;
-    tally.show(counts.queued(), counts.bytes_left, "uploading");
+    tally.show(counts.queued(), bytes_left(engine, &counts).await?, "uploading");
     let options = RunOptions {
         budget: budget.map(|budget| budget.saturating_sub(command.took())),
         patience,
@@ -91,6 +91,21 @@ pub(crate) async fn work(
         let _ = learn(engine, session, tally.as_ref()).await;
     }
     Ok(report)
+}
+
+/// Bytes of what goes on by itself: what is blocked or paused does not.
+///
+/// # Errors
+/// The journal's.
+pub(crate) async fn bytes_left(engine: &Engine, counts: &Counts) -> Result<u64, Failed> {
+    let mut left = counts.bytes_left;
+    for (state, count) in [("blocked", counts.blocked), ("paused", counts.paused)] {
+        if count > 0 {
+            let items = engine.items(Some(state.to_owned()), PROBLEMS_MAX).await.during("cannot read the journal")?;
+            left = left.saturating_sub(items.iter().map(|item| item.bytes_total).sum());
+        }
+    }
+    Ok(left)
 }
 
 /// Items of a destination that need a person.
@@ -131,7 +146,16 @@ pub(crate) fn remedy(item: &ItemSummary, code: Option<Code>) -> String {
         Some(Code::Locked) if item.recipe == "chat" => {
             format!("put the file `host.key` of this home back, then `landfall retry {id}`")
         }
-        Some(code) => code.advice().replace("`landfall retry`", &format!("`landfall retry {id}`")),
+        Some(code) => {
+            let advice = code
+                .advice()
+                .replace("`landfall retry`", &format!("`landfall retry {id}`"))
+                .replace("`landfall cancel`", &format!("`landfall cancel {id}`"));
+            match item.destination.strip_prefix("s3:") {
+                Some(name) => naming(&advice, name),
+                None => advice,
+            }
+        }
     }
 }
 
@@ -167,14 +191,18 @@ pub(crate) fn exit(command: &Command, report: Option<&RunReport>, problems: &[Pr
     }
 }
 
-/// Says how a run ended, if it did not end by itself, and what to type.
-pub(crate) fn say_end(command: &Command, report: &RunReport) {
-    let queued = human::count(report.queued, "file");
-    let resume = "`landfall run` goes on";
+/// Says how many files of a run's destination wait until a person lets them go on.
+pub(crate) fn say_paused(command: &Command, report: &RunReport) {
     if report.paused > 0 {
         let paused = human::count(report.paused, "file");
         command.out.warn(&format!("{paused} paused"), Some("`landfall resume` lets them go on"));
     }
+}
+
+/// Says how a run ended, if it did not end by itself, and what to type.
+pub(crate) fn say_end(command: &Command, report: &RunReport) {
+    let queued = human::count(report.queued, "file");
+    let resume = "`landfall run` goes on";
     match &report.end {
         RunEnd::Drained => {}
         RunEnd::Stopped => command.out.note(&format!("{queued} still queued; {resume}")),

@@ -14,7 +14,7 @@ impl Sessions {
     /// Works on uploads to the destination of these sessions, and writes their states beside them as they change.
     ///
     /// # Errors
-    /// As [`crate::bucket::Bucket::run`]; [`Error::Invalid`] without a destination.
+    /// As [`crate::bucket::Bucket::run`]; [`Error::Invalid`] without a destination. States that cannot be written end nothing.
     pub async fn run(&self, options: RunOptions, observer: Arc<dyn Observer>) -> Result<RunReport, Error> {
         let Some(bucket) = &self.bucket else {
             return Err(Error::Invalid("sessions without a destination cannot be uploaded".to_owned()));
@@ -28,16 +28,23 @@ impl Sessions {
                 () = tokio::time::sleep(EXPORT_EVERY) => {}
             }
             // Not in the middle of a poll of the run: whoever waits for the journal there must go on.
-            let export = self.export();
+            let export = self.try_to_export();
             tokio::pin!(export);
             tokio::select! {
                 biased;
-                exported = &mut export => exported?,
+                () = &mut export => {}
                 report = &mut run => break report,
             }
         };
-        self.export().await?;
+        self.try_to_export().await;
         report
+    }
+
+    /// As [`Sessions::export`], for whoever does something that matters more.
+    pub(super) async fn try_to_export(&self) {
+        if let Err(error) = self.export().await {
+            tracing::debug!("The states of uploads cannot be written: {error}");
+        }
     }
 
     /// Writes the state of each session whose upload was asked for beside it, where that says something else.

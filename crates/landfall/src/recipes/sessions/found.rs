@@ -44,7 +44,10 @@ pub(super) struct Found {
     /// There is a `session-meta.json`, and it says nothing of this session.
     pub(super) has_bad_meta: bool,
     pub(super) is_exported: bool,
+    /// What another program noted about its upload.
     pub(super) before: Option<Before>,
+    /// There is an `upload-state.json`, and nobody can say what it means.
+    pub(super) has_bad_state: bool,
     /// Bytes of its archive, or of the files in it.
     pub(super) size: u64,
     /// When something in it was last changed.
@@ -62,25 +65,42 @@ const JSON_BYTES_MAX: u64 = 1 << 20;
 /// Folders below a session's are looked into so deep.
 const DEPTH_MAX: usize = 16;
 
-/// All sessions of a folder. Blocks.
-pub(super) fn all(files: &dyn Files, folder: &Path) -> io::Result<Vec<Found>> {
-    let mut found = Vec::new();
-    for entry in files.list(folder)? {
-        let Some(id) = entry.name.to_str() else { continue };
-        if entry.kind == FileKind::Dir && !id.starts_with('.') {
-            found.push(one(files, &folder.join(id), id)?);
-        }
-    }
-    Ok(found)
+/// A session that cannot be read now. It keeps none of the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Its name: that of its folder.
+    pub id: String,
+    /// Why not.
+    pub why: String,
 }
 
-fn one(files: &dyn Files, folder: &Path, id: &str) -> io::Result<Found> {
+/// All sessions of a folder, and those that cannot be read. One that goes away meanwhile is in neither. Blocks.
+pub(super) fn all(files: &dyn Files, folder: &Path) -> io::Result<(Vec<Found>, Vec<Unread>)> {
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    for entry in files.list(folder)? {
+        let Some(id) = entry.name.to_str() else { continue };
+        if entry.kind != FileKind::Dir || id.starts_with('.') {
+            continue;
+        }
+        let path = folder.join(id);
+        match one(files, &path, id) {
+            Ok(session) => found.push(session),
+            Err(_) if is_absent(files, &path) => {}
+            Err(error) => unread.push(Unread { id: id.to_owned(), why: error.to_string() }),
+        }
+    }
+    Ok((found, unread))
+}
+
+/// The session of a folder. Blocks.
+pub(super) fn one(files: &dyn Files, folder: &Path, id: &str) -> io::Result<Found> {
     let meta_path = folder.join("session-meta.json");
-    let meta = read(files, &meta_path).and_then(|text| serde_json::from_slice(&text).ok());
     // One of another session says nothing of this one.
-    let meta = meta.filter(|meta: &Meta| meta.session_id == id);
-    let has_bad_meta = meta.is_none() && files.link_status(&meta_path).is_ok();
-    let before = read(files, &folder.join("upload-state.json")).and_then(|text| state::before(&text));
+    let meta = meta(files, folder).filter(|meta| meta.session_id == id);
+    let has_bad_meta = meta.is_none() && !is_absent(files, &meta_path);
+    let state_path = folder.join("upload-state.json");
+    let before = read(files, &state_path).and_then(|text| state::before(&text, id));
+    let has_bad_state = before.is_none() && !is_absent(files, &state_path);
     let is_exported = files.link_status(&folder.join(".exported")).is_ok();
     let (mut size, mut changed_ns) = (0, 0);
     measure(files, folder, DEPTH_MAX, &mut size, &mut changed_ns)?;
@@ -89,7 +109,17 @@ fn one(files: &dyn Files, folder: &Path, id: &str) -> io::Result<Found> {
         size = files.status(&archive).map_or(0, |status| status.len);
     }
     let changed_at = Timestamp(i64::try_from(changed_ns / 1_000_000).unwrap_or(i64::MAX));
-    Ok(Found { id: id.to_owned(), meta, has_bad_meta, is_exported, before, size, changed_at })
+    Ok(Found { id: id.to_owned(), meta, has_bad_meta, is_exported, before, has_bad_state, size, changed_at })
+}
+
+/// What the recorder wrote into a folder, if that is a session of any name.
+pub(super) fn meta(files: &dyn Files, folder: &Path) -> Option<Meta> {
+    read(files, &folder.join("session-meta.json")).and_then(|text| serde_json::from_slice(&text).ok())
+}
+
+/// Whether nothing is there, for sure.
+pub(super) fn is_absent(files: &dyn Files, path: &Path) -> bool {
+    files.link_status(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Adds up what is in a folder. What goes away meanwhile is not counted.
@@ -100,7 +130,10 @@ fn measure(files: &dyn Files, folder: &Path, depth: usize, size: &mut u64, chang
     for entry in files.list(folder)? {
         let path = folder.join(&entry.name);
         match entry.kind {
-            FileKind::Dir if depth > 0 => measure(files, &path, depth - 1, size, changed_ns)?,
+            FileKind::Dir if depth > 0 => match measure(files, &path, depth - 1, size, changed_ns) {
+                Err(_) if is_absent(files, &path) => {}
+                measured => measured?,
+            },
             _ => {
                 if let Ok(status) = files.link_status(&path) {
                     let is_ours = entry.name == "upload-state.json";

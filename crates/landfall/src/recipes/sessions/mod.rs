@@ -19,7 +19,7 @@ use landfall_store::{Enqueued, ItemSummary, NewUpload, SessionRow, Tx};
 
 pub use self::{
     clean::Cleaned,
-    found::Meta,
+    found::{Meta, Unread},
     state::{Status, UploadState},
 };
 use self::{found::Found, state::Before};
@@ -57,12 +57,21 @@ pub struct Session {
     is_noted: bool,
 }
 
+/// What is to be done for whoever wants a session uploaded.
+enum Wanted {
+    New(NewUpload),
+    InCharge(ItemId),
+}
+
 /// Why a session cannot be uploaded: what is missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such session.
     #[error("there is no session `{0}`")]
     NoSession(String),
+    /// Its folder cannot be read.
+    #[error("the session `{0}` cannot be read: {1}")]
+    Unread(String, String),
     /// The recorder has not finished it.
     #[error("the session `{0}` is not exported: its folder has no `.exported`")]
     NotExported(String),
@@ -98,6 +107,7 @@ impl Refusal {
     pub fn hint(&self) -> String {
         match self {
             Self::NoSession(_) => "`landfall sessions ls` lists them".to_owned(),
+            Self::Unread(..) => "see to it that its folder may be read".to_owned(),
             Self::NotExported(_) => "let the recorder finish it".to_owned(),
             Self::NoArchive { .. } | Self::BadMeta(_) => "export the session again".to_owned(),
             Self::NoDestination(folder) => {
@@ -137,12 +147,20 @@ impl Sessions {
         &self.folder
     }
 
-    /// All sessions, newest first.
+    /// All sessions that can be read, newest first.
     ///
     /// # Errors
     /// [`Error::Io`] if the folder cannot be read; the journal's.
     pub async fn list(&self) -> Result<Vec<Session>, Error> {
-        let found = self.found().await?;
+        Ok(self.look().await?.0)
+    }
+
+    /// All sessions that can be read, newest first; and those that cannot.
+    ///
+    /// # Errors
+    /// As [`Sessions::list`].
+    pub async fn look(&self) -> Result<(Vec<Session>, Vec<Unread>), Error> {
+        let (found, unread) = self.found().await?;
         let folder = self.folder_bytes();
         let rows = self.engine.journal.read(move |tx| uploads_of(tx, &folder)).await?;
         let mut sessions: Vec<Session> = found
@@ -153,29 +171,35 @@ impl Sessions {
             })
             .collect();
         sessions.sort_by(|one, other| other.created_at.cmp(&one.created_at).then_with(|| one.id.cmp(&other.id)));
-        Ok(sessions)
+        Ok((sessions, unread))
     }
 
     /// One session.
     ///
     /// # Errors
-    /// As [`Sessions::list`]; [`Refusal::NoSession`].
+    /// As [`Sessions::list`]; [`Refusal::NoSession`], [`Refusal::Unread`].
     pub async fn get(&self, id: &str) -> Result<Result<Session, Refusal>, Error> {
-        let found = self.list().await?.into_iter().find(|session| session.id == id);
-        Ok(found.ok_or_else(|| Refusal::NoSession(id.to_owned())))
+        let (sessions, unread) = self.look().await?;
+        let found = sessions.into_iter().find(|session| session.id == id);
+        Ok(found.ok_or_else(|| match unread.into_iter().find(|unread| unread.id == id) {
+            Some(unread) => Refusal::Unread(unread.id, unread.why),
+            None => Refusal::NoSession(id.to_owned()),
+        }))
     }
 
-    /// Takes a session in charge: when this returns its upload is in the journal. Nothing was sent.
+    /// Takes a session in charge: when this returns its upload is in the journal. Nothing was sent. One that is in charge
+    /// already stays as it is.
     ///
     /// # Errors
     /// The inner one says what is missing; the outer ones are the folder's and the journal's.
     pub async fn upload(&self, id: &str) -> Result<Result<ItemId, Refusal>, Error> {
         let new = match self.wanted(id).await? {
-            Ok(new) => new,
+            Ok(Wanted::New(new)) => new,
+            Ok(Wanted::InCharge(item)) => return Ok(Ok(item)),
             Err(refusal) => return Ok(Err(refusal)),
         };
         let enqueued = self.enqueue(id, new, None).await?;
-        self.export().await?;
+        self.try_to_export().await;
         Ok(match enqueued {
             Enqueued::New(item) | Enqueued::Same(item) => Ok(item),
             Enqueued::Taken(item) => Err(Refusal::KeyTaken(id.to_owned(), item)),
@@ -190,16 +214,18 @@ impl Sessions {
         Ok(self.wanted(id).await?.map(drop))
     }
 
-    async fn wanted(&self, id: &str) -> Result<Result<NewUpload, Refusal>, Error> {
+    async fn wanted(&self, id: &str) -> Result<Result<Wanted, Refusal>, Error> {
         let session = match self.get(id).await? {
             Ok(session) => session,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if session.is_noted && session.state.status != Status::NotUploaded {
-            let refusal = Refusal::Already { id: id.to_owned(), status: session.state.status.as_str() };
-            return Ok(Err(refusal));
+        match (session.state.status, session.item) {
+            (Status::Pending | Status::Uploading, Some(item)) => Ok(Ok(Wanted::InCharge(item))),
+            (status, _) if session.is_noted && status != Status::NotUploaded => {
+                Ok(Err(Refusal::Already { id: id.to_owned(), status: status.as_str() }))
+            }
+            _ => Ok(self.new_upload(&session).await?.map(Wanted::New)),
         }
-        self.new_upload(&session).await
     }
 
     /// Has a failed upload tried again, from the first of its tries. Returns whether it had failed.
@@ -235,7 +261,7 @@ impl Sessions {
         let Some(item) = session.item else { return Ok(Ok(false)) };
         let now = self.engine.now();
         let changed = self.engine.journal.write(move |tx| change(tx, item, now)).await?;
-        self.export().await?;
+        self.try_to_export().await;
         Ok(Ok(changed))
     }
 
@@ -304,7 +330,7 @@ impl Sessions {
             // Whoever is at them may be dead.
             Worker::enter(&self.engine, &Silent).await?.leave().await?;
         }
-        for found in self.found().await? {
+        for found in self.found().await?.0 {
             if known.iter().any(|(row, _)| row.name == found.id) {
                 continue;
             }
@@ -334,14 +360,15 @@ impl Sessions {
         Ok(())
     }
 
-    async fn found(&self) -> Result<Vec<Found>, Error> {
+    async fn found(&self) -> Result<(Vec<Found>, Vec<Unread>), Error> {
         let (files, folder) = (Arc::clone(&self.engine.env.files), self.folder.clone());
         let found = self.engine.env.blocking.run(move || found::all(files.as_ref(), &folder)).await;
         found.map_err(|source| Error::Io { action: "read", path: self.folder.clone(), source })
     }
 
     fn session(&self, found: Found, row: Option<(&SessionRow, Option<&ItemSummary>)>) -> Session {
-        let item = row.and_then(|(_, item)| item);
+        // What was done is of the session that had this name then.
+        let item = row.and_then(|(_, item)| item).filter(|item| !self.is_of_an_earlier_one(item, &found));
         let before = row.and_then(|(row, _)| row.uploaded_before.as_ref());
         let mut state = UploadState::of(&found, item, before, self.retries_max);
         if row.is_none() {
@@ -358,6 +385,13 @@ impl Sessions {
             id: found.id,
             state,
         }
+    }
+
+    /// Whether a finished upload is of another session of that name: this one was begun after it was asked for.
+    fn is_of_an_earlier_one(&self, item: &ItemSummary, found: &Found) -> bool {
+        let begun = found.meta.as_ref().map(|meta| Timestamp(meta.created_at));
+        // One that is yet to begin was written by a clock that says nothing.
+        item.state == "done" && begun.is_some_and(|begun| item.created_at < begun && begun <= self.engine.now())
     }
 
     fn folder_bytes(&self) -> Vec<u8> {

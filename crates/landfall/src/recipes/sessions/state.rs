@@ -173,9 +173,12 @@ pub(super) enum Before {
     Done { key: String, at: Timestamp },
 }
 
-/// Reads an `upload-state.json`; `None` if it is none.
-pub(super) fn before(text: &[u8]) -> Option<Before> {
+/// Reads an `upload-state.json`; `None` if it is none, or that of another session.
+pub(super) fn before(text: &[u8], id: &str) -> Option<Before> {
     let state: UploadState = serde_json::from_slice(text).ok()?;
+    if state.session_id != id {
+        return None;
+    }
     Some(match state.status {
         Status::NotUploaded => Before::NotUploaded,
         Status::Failed if state.retry_count >= state.max_retries => {
@@ -210,9 +213,14 @@ mod tests {
             ("failed", 10, Before::Failed { error: "no network".into() }),
             ("done", 0, Before::Done { key: "p/s.zip".into(), at: Timestamp(7) }),
         ] {
-            assert_eq!(before(written(status, retries).as_bytes()), Some(expected), "{status} after {retries}");
+            assert_eq!(before(written(status, retries).as_bytes(), "s"), Some(expected), "{status} after {retries}");
         }
-        assert_eq!(before(written("lost", 0).as_bytes()), None);
-        assert_eq!(before(b"{"), None);
+        assert_eq!(before(written("lost", 0).as_bytes(), "s"), None);
+        assert_eq!(before(b"{", "s"), None);
+    }
+
+    #[test]
+    fn what_was_noted_of_another_session_says_nothing_of_this_one() {
+        assert_eq!(before(written("done", 0).as_bytes(), "copy of s"), None);
     }
 }
