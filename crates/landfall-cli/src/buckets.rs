@@ -319,7 +319,7 @@ pub(crate) async fn open(command: &Command, engine: &Engine, config: &BucketConf
         }
         (None, None) => None,
     };
-    engine.bucket(&config.name, options).await.during(&what).map_err(|failed| failed.at(&config.name))
+    engine.bucket(&config.name, options).await.during(&what).map_err(|failed| failed.at(config))
 }
 
 /// Opens the keys of what is sealed in a bucket; makes them with a new password if there are none.
@@ -328,12 +328,14 @@ pub(crate) async fn open(command: &Command, engine: &Engine, config: &BucketConf
 /// `locked`, `wrong-password`; what the bucket says.
 pub(crate) async fn unlock(command: &Command, bucket: &Bucket, config: &BucketConfig) -> Result<(), Failed> {
     let what = format!("cannot open the keys of `{}`", config.name);
-    let has_keys = bucket.has_keys().await.during(&what).map_err(|failed| failed.at(&config.name))?;
+    let has_keys = bucket.has_keys().await.during(&what).map_err(|failed| failed.at(config))?;
     let purpose = if has_keys { Purpose::Open } else { Purpose::Create };
     // Keys of buckets are not kept in the home: only what is said now counts.
     let secret = command.secrets.secret(&command.env, &command.out, purpose).await.map_err(|failed| {
         match failed.code.as_str() {
-            "locked" => Failed { what: what.clone(), ..failed }.hint("set LANDFALL_PASSWORD, or give `--password-file FILE`"),
+            "locked" => {
+                Failed { what: what.clone(), ..failed }.hint("set LANDFALL_PASSWORD, or give `--password-file FILE`")
+            }
             _ => failed,
         }
     })?;

@@ -106,12 +106,30 @@ impl Command {
         !self.patience.is_zero() && self.budget.is_none_or(|budget| self.took() < budget)
     }
 
-    /// The home's configuration, to be changed; see [`Home::lock`].
+    /// Waits until no other process changes the configuration or the kept secrets, and reads what it left. Makes the home
+    /// if need be.
     ///
     /// # Errors
     /// If the home cannot be written to.
-    pub(crate) fn lock_home(&mut self) -> Result<HomeLock, Failed> {
-        self.home.lock(&self.env)
+    pub(crate) async fn lock_home(&mut self) -> Result<HomeLock, Failed> {
+        const LOOK_EVERY: Duration = Duration::from_millis(20);
+        let (files, path) = (&self.env.files, self.home.lock_path());
+        let cannot = |error: std::io::Error| {
+            let what = format!("cannot write to the home `{}`", self.home.folder.display());
+            Failed::new("not-permitted", what, error.to_string())
+                .hint("make the home writable, or choose another with `--home`")
+        };
+        files.create_dir_durable(&self.home.folder).map_err(cannot)?;
+        let lock = self.signals.unless_stopped(async {
+            loop {
+                if let Some(lock) = files.try_lock(&path).map_err(cannot)? {
+                    return Ok(lock);
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+        let lock = lock.await?;
+        Ok(self.home.locked(lock))
     }
 
     /// Where keys are kept.

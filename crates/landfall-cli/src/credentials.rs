@@ -164,9 +164,9 @@ impl CredentialStore {
         let path = variable("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from);
         let path = path.or_else(|| std::env::home_dir().map(|home| home.join(".aws/credentials")));
         let found = path.and_then(|path| std::fs::read_to_string(path).ok()).map(Zeroizing::new);
-        found.and_then(|text| profile_in(&text, &profile)).ok_or_else(|| {
-            no_credentials(format!("neither AWS_ACCESS_KEY_ID nor the profile `{profile}` is there"))
-        })
+        found
+            .and_then(|text| profile_in(&text, &profile))
+            .ok_or_else(|| no_credentials(format!("neither AWS_ACCESS_KEY_ID nor the profile `{profile}` is there")))
     }
 
     fn path(&self) -> PathBuf {

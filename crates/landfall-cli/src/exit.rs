@@ -39,6 +39,21 @@ impl Exit {
         }
     }
 
+    /// Of two ways to end, the one that says more about what has to be done.
+    pub(crate) fn or_worse(self, other: Self) -> Self {
+        let gravity = |exit| match exit {
+            Self::Done => 0,
+            Self::Queued => 1,
+            // Something that was asked for among others cannot be.
+            Self::Problems | Self::Usage => 2,
+            Self::Credentials => 3,
+            Self::Configuration => 4,
+            Self::Internal => 5,
+            Self::Interrupted | Self::Terminated => 6,
+        };
+        if gravity(other) > gravity(self) { other } else { self }
+    }
+
     /// How the command ends when the engine fails with this code.
     pub(crate) fn of_code(code: &str) -> Self {
         match code {
@@ -65,7 +80,7 @@ impl Exit {
             | "destination-exists"
             | "destination-in-use"
             | "destination-moved" => Self::Usage,
-            "key-taken" | "refused" => Self::Problems,
+            "key-taken" | "refused" | "differs" => Self::Problems,
             "home-read-only" | "home-unusable" | "not-permitted" | "vault-read-only" | "bad-config"
             | "no-such-bucket" | "wrong-region" | "clock-skewed" => Self::Configuration,
             _ => Self::Internal,
@@ -113,6 +128,8 @@ mod tests {
             ("bad-credentials", 4),
             ("no-such-bucket", 8),
             ("key-taken", 3),
+            ("differs", 3),
+            ("destination-in-use", 2),
             ("invalid", 2),
             ("no-such-item", 2),
             ("home-read-only", 8),

@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 
 /// A command's failure: what was being done, why it did not work, and what to type next.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failed {
     /// What was being done.
     pub what: String,
@@ -43,11 +43,6 @@ impl Failed {
     /// Adds what to type.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
-    }
-
-    /// Names the destination that the hint is about, so that it can be typed as it stands.
-    pub(crate) fn at(self, name: &str) -> Self {
-        Self { hint: self.hint.map(|hint| naming(&hint, name)), ..self }
     }
 
     /// `what: why` on one line.

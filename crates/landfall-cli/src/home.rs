@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use landfall_env::Env;
+use landfall_env::{Env, FileLock};
 use toml_edit::{DocumentMut, Item, Table};
 
 use crate::failed::Failed;
@@ -33,9 +33,10 @@ pub(crate) struct Home {
     unread: Option<String>,
 }
 
-/// Keeps other processes from changing the configuration and the kept secrets while it lives.
+/// Keeps other processes from changing the configuration and the kept secrets while it lives. Whoever changes them reads,
+/// decides and writes meanwhile: else of two changes one would be lost.
 pub(crate) struct HomeLock {
-    _file: fs::File,
+    _lock: Box<dyn FileLock>,
 }
 
 /// A configured value and where it comes from.
@@ -136,31 +137,18 @@ impl Home {
         })
     }
 
-    /// Waits until no other process changes the configuration or the kept secrets, and reads what it left. Makes the home if
-    /// need be. Whoever changes them reads, decides and writes while this lives: else of two changes one would be lost.
-    ///
-    /// # Errors
-    /// If the home cannot be written to.
-    pub(crate) fn lock(&mut self, env: &Env) -> Result<HomeLock, Failed> {
-        let path = self.folder.join("config.lock");
-        let lock = || -> io::Result<fs::File> {
-            env.files.create_dir_durable(&self.folder)?;
-            let file = fs::File::options().create(true).append(true).open(&path)?;
-            match file.lock() {
-                // A file system without locks: there is nothing better.
-                Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
-                locked => locked.map(|()| file),
-            }
-        };
-        let file = lock().map_err(|error| {
-            Failed::new("not-permitted", format!("cannot write to the home `{}`", self.folder.display()), error.to_string())
-                .hint("make the home writable, or choose another with `--home`")
-        })?;
+    /// The file whose lock whoever changes the configuration or the kept secrets holds.
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.folder.join("config.lock")
+    }
+
+    /// Reads what another process may have left, now that this one holds the lock.
+    pub(crate) fn locked(&mut self, lock: Box<dyn FileLock>) -> HomeLock {
         (self.config, self.unread) = match read_config(&self.config_path()) {
             Ok(config) => (config, None),
             Err(why) => (DocumentMut::new(), Some(why)),
         };
-        Ok(HomeLock { _file: file })
+        HomeLock { _lock: lock }
     }
 
     /// Writes a value to `config.toml`, whose other lines stay as they are. When this returns it is durable.

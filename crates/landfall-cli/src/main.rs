@@ -14,6 +14,7 @@ mod conversations;
 mod credentials;
 mod damage;
 mod destination;
+mod endpoint;
 mod exit;
 mod failed;
 mod filter;

@@ -206,7 +206,7 @@ impl Code {
         match self {
             Self::Offline => "check the network and the destination's address; what is queued is safe",
             Self::Throttled => "nothing; it goes on when the destination allows",
-            Self::VaultFull => "free space on the vault's disk; what is queued is safe",
+            Self::VaultFull => "free space at the destination; what is queued is safe",
             Self::HomeFull => "free space on the disk of the home, then run the command again",
             Self::VaultHeld => "continue the process that is named, or end it; what is queued is safe",
             Self::ServerError => "look into the server's log; what is queued is safe",
@@ -215,30 +215,38 @@ impl Code {
             Self::DamagedInTransit => "check the network path if it happens again",
             Self::Unauthorized => "run `landfall login` with a fresh token",
             Self::Refused => "read the message, mend the cause, then `landfall retry`",
-            Self::BadAnswer => "check that the address is a Landfall server of a fitting version",
+            Self::BadAnswer => {
+                "check the address: what answers there is no server of the kind and version that is meant"
+            }
             Self::Tampered => "do not trust what is there; keep the originals and check the server",
             Self::SourceVanished => "put the file back and `landfall retry`, or `landfall cancel` it",
-            Self::SourceUnreadable => "make the file readable, then run the backup again",
-            Self::SourceChanged => "let whoever writes the file finish, then run the backup again",
-            Self::SourceStalled => "check the disk or share the file is on, then run the backup again",
-            Self::SourceTooLarge => "raise the server's object limit, or exclude the file",
-            Self::SourceEmpty => "nothing to back up",
+            Self::SourceUnreadable => "make the file readable, then `landfall retry`",
+            Self::SourceChanged => "let whoever writes the file finish, then `landfall retry`",
+            Self::SourceStalled => "check the disk or share the file is on, then `landfall retry`",
+            Self::SourceTooLarge => "raise the server's limit, or `landfall cancel` it",
+            Self::SourceEmpty => "nothing; there is nothing in it",
             Self::TooManyPlaces => {
                 "leave some of its copies out with `--exclude`, then `landfall cancel` them; the content is in the vault"
             }
             Self::TooManyAttempts => "read the last error, mend the cause, then `landfall retry`",
-            Self::Locked => "run `landfall unlock`, or set LANDFALL_PASSWORD",
-            Self::AccessDenied => "give these keys the right that is named, then `landfall retry`",
-            Self::BadCredentials => "correct the keys with `landfall destination add --replace`, then `landfall retry`",
+            Self::Locked => "set LANDFALL_PASSWORD, or give `--password-file FILE`",
+            Self::AccessDenied => {
+                "give these keys the rights of the policy in docs/sessions.md (s3:PutObject to upload, s3:GetObject to read), then `landfall retry`"
+            }
+            Self::BadCredentials => {
+                "correct the keys with `landfall destination add s3 NAME --replace --access-key KEY --secret-file FILE`, then `landfall retry`"
+            }
             Self::CredentialsExpired => {
-                "get fresh ones, give them with `landfall destination add --replace`, then `landfall retry`"
+                "give fresh ones with `landfall destination add s3 NAME --replace --access-key KEY --secret-file FILE --session-token-file FILE`, then `landfall retry`"
             }
             Self::NoSuchBucket => {
-                "make the bucket, or correct its name with `landfall destination add --replace`, then `landfall retry`"
+                "make the bucket, or correct its name with `landfall destination add s3 NAME --replace --bucket BUCKET`, then `landfall retry`"
             }
-            Self::WrongRegion => "correct the region with `landfall destination add --replace`, then `landfall retry`",
+            Self::WrongRegion => {
+                "correct the region with `landfall destination add s3 NAME --replace --region REGION`, then `landfall retry`"
+            }
             Self::ClockSkewed => "set the clock of this device",
-            Self::KeyTaken => "choose another name, or overwrite it with `--overwrite`",
+            Self::KeyTaken => "choose another name, or replace what is there with `--overwrite`",
         }
     }
 }

@@ -36,16 +36,16 @@ pub enum Error {
         source: io::Error,
     },
     /// No key is at hand.
-    #[error("the keys of this vault are locked")]
+    #[error("the keys are locked")]
     Locked,
     /// The password does not open the vault.
-    #[error("the password does not open this vault")]
+    #[error("the password does not open the keys")]
     WrongPassword,
     /// The recovery key does not open the vault.
-    #[error("the recovery key does not open this vault")]
+    #[error("the recovery key does not open the keys")]
     WrongRecoveryKey,
     /// The vault has no keys: nothing was ever backed up to it.
-    #[error("this vault has no keys: nothing has been backed up to it")]
+    #[error("there are no keys: nothing has been sealed there yet")]
     NoKeys,
     /// What a vault or a bucket says does not hold together.
     #[error("what came does not hold together: {0}")]
@@ -133,7 +133,7 @@ impl Error {
             Self::OtherHost(_) => "put the file `host.key` of this home back".to_owned(),
             Self::WrongPassword => "try again, or use the recovery key with `--recovery-key-file`".to_owned(),
             Self::WrongRecoveryKey => "check the words, or use the password".to_owned(),
-            Self::NoKeys => "check the address; `landfall backup` makes a new vault".to_owned(),
+            Self::NoKeys => "check the address; the first `landfall backup`, or `put --seal`, makes keys".to_owned(),
             Self::Tampered(_) => Code::Tampered.advice().to_owned(),
             Self::NoSuchContent(_) => {
                 "`landfall ls` lists the contents; the numbers of `landfall status` are items of the queue, for `show`"

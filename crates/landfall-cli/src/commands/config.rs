@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Carries out `landfall config`.
-pub(crate) fn config(mut command: Command, what: ConfigCommand) -> Result<Exit, Failed> {
+pub(crate) async fn config(mut command: Command, what: ConfigCommand) -> Result<Exit, Failed> {
     match what {
         ConfigCommand::Show { origin } => {
             let mut document = Map::new();
@@ -35,7 +35,7 @@ pub(crate) fn config(mut command: Command, what: ConfigCommand) -> Result<Exit, 
         ConfigCommand::Set { key, value } => {
             check(&key, Some(&value))?;
             let value = if key == "to" { place(&value)? } else { value };
-            let lock = command.lock_home()?;
+            let lock = command.lock_home().await?;
             command.home.configure(&command.env, &lock, &key, &value)?;
             drop(lock);
             command.out.document(fields(json!({ "key": key, "value": value })));
@@ -43,7 +43,7 @@ pub(crate) fn config(mut command: Command, what: ConfigCommand) -> Result<Exit, 
         }
         ConfigCommand::Unset { key } => {
             let was_set = command.home.folder.exists() && {
-                let lock = command.lock_home()?;
+                let lock = command.lock_home().await?;
                 command.home.unconfigure(&command.env, &lock, &key)?
             };
             if !was_set {

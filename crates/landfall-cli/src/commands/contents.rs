@@ -19,6 +19,7 @@ pub(crate) async fn list(command: &Command, arguments: &Ls) -> Result<Exit, Fail
     if let Some(bucket) = super::get::bucket_named(command, arguments.from.as_deref())? {
         return super::get::list(command, &bucket, arguments.prefix.as_deref().unwrap_or_default()).await;
     }
+    super::get::refuse_unknown(command, arguments.from.as_deref())?;
     if arguments.prefix.is_some() {
         return Err(Failed::usage("cannot list by prefix", "contents of a vault have numbers, and no keys")
             .hint("name a bucket's destination with `--from NAME`"));

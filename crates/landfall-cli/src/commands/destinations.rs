@@ -9,6 +9,7 @@ use crate::{
     buckets::{self, BucketConfig},
     command::Command,
     credentials::{CredentialStore, Kept, Secrets},
+    endpoint,
     exit::Exit,
     failed::{During as _, Failed, naming},
     human, keyring,
@@ -30,7 +31,7 @@ pub(crate) async fn add(mut command: Command, NewDestination::S3(new): NewDestin
         }
         (_, given) => given,
     };
-    let lock = command.lock_home()?;
+    let lock = command.lock_home().await?;
     // Somebody else may have changed it while a secret was typed.
     let (config, known) = planned(&command, &new, &cannot).await?;
     let store = CredentialStore::of(&command);
@@ -219,14 +220,18 @@ pub(crate) async fn remove(mut command: Command, name: &str) -> Result<Exit, Fai
         return Err(Failed::new("destination-moved", what, format!("{uploads} to it did not finish"))
             .hint("let `landfall run` finish them, or `landfall cancel` them"));
     }
-    let lock = command.lock_home()?;
+    let lock = command.lock_home().await?;
     if let Ok(Some(config)) = buckets::find(&command, name)
         && let Some(folder) = config.sessions.first()
     {
         let folders: Vec<String> = config.sessions.iter().map(|folder| format!("`{folder}`")).collect();
         let what = format!("cannot remove the destination `{name}`");
-        return Err(Failed::new("destination-in-use", what, format!("the sessions of {} go to it", folders.join(", ")))
-            .hint(format!("`landfall sessions rm '{folder}'` first; they stay where they are")));
+        return Err(Failed::new(
+            "destination-in-use",
+            what,
+            format!("the sessions of {} go to it", folders.join(", ")),
+        )
+        .hint(format!("`landfall sessions rm '{folder}'` first; they stay where they are")));
     }
     let was_there = buckets::remove(&mut command, &lock, name)?;
     CredentialStore::of(&command).forget(&lock, name).await?;
@@ -302,7 +307,9 @@ pub(crate) async fn test(command: &Command, name: &str) -> Result<Exit, Failed> 
     let engine =
         if command.home.journal().exists() { command.engine().await? } else { command.ephemeral_engine().await? };
     let bucket = buckets::open(command, &engine, &config).await?;
-    let checks = bucket.test().await.during("cannot test the destination")?;
+    let checks = bucket.test().await.during("cannot test the destination")?.into_iter();
+    let explained = |check: Check| Check { verdict: endpoint::explained(&config, check.verdict), ..check };
+    let checks: Vec<Check> = checks.map(explained).collect();
     let mut exit = Exit::Done;
     for check in &checks {
         say(command, check, name);

@@ -1,5 +1,7 @@
 //! `landfall retry`, `cancel`, `skip`, `discard`, `pause` and `resume`: what a person may do to items. None needs a key.
 
+use std::collections::BTreeSet;
+
 use landfall::{Engine, ItemId};
 use serde_json::json;
 
@@ -27,16 +29,21 @@ pub(crate) async fn retry(command: &Command, arguments: &Retry) -> Result<Exit, 
 pub(crate) async fn cancel(command: &Command, ids: &[i64]) -> Result<Exit, Failed> {
     let engine = command.engine().await?;
     let ids = known(command, &engine, ids, &["staged", "active", "paused", "blocked"]).await?;
+    let mut destinations = BTreeSet::new();
+    for id in &ids {
+        destinations.insert(engine.item(*id).await.during(&format!("cannot find item {id}"))?.0.destination);
+    }
     let changed = engine.cancel(ids).await.during("cannot cancel")?;
     Conversations::tidy_all(command, &engine).await;
-    abort_abandoned(command, &engine).await;
+    abort_abandoned(command, &engine, &destinations).await;
     super::sessions::export(command, &engine).await;
     Ok(say(command, "cancelled", changed, None))
 }
 
-/// Tells buckets which uploads nobody wants any more, if they can be reached; else a later run does.
-async fn abort_abandoned(command: &Command, engine: &Engine) {
-    for destination in engine.destinations().await.unwrap_or_default() {
+/// Tells the buckets that items were to go to which uploads nobody wants any more, if they can be reached; else a later run does.
+async fn abort_abandoned(command: &Command, engine: &Engine, of: &BTreeSet<String>) {
+    let destinations = engine.destinations().await.unwrap_or_default();
+    for destination in destinations.into_iter().filter(|destination| of.contains(&destination.location)) {
         let Some(Ok(config)) = landfall::bucket::name_of(&destination).map(|name| buckets::named(command, name)) else {
             continue;
         };
@@ -108,7 +115,7 @@ async fn messages(command: &Command, engine: &Engine, ids: &[i64], verb: &str) -
         let what = format!("cannot {verb} item {id}");
         let (item, _) = engine.item(id).await.during(&what)?;
         if item.recipe != "chat" {
-            let why = "it is a file of a backup, and no message";
+            let why = "it is a file, and no message";
             return Err(Failed::usage(what, why).hint(format!("`landfall cancel {id}` takes it back")));
         }
     }

@@ -65,7 +65,7 @@ pub(crate) async fn carry_out(mut command: Command, what: Subcommands) -> Result
             None => serve::serve(&command, server.vault, &server.listen, server.grant_ttl).await,
             Some(ServerCommand::Account(account)) => account::account(&command, server.vault, account).await,
         },
-        Subcommands::Config(config) => config::config(command, config.command),
+        Subcommands::Config(config) => config::config(command, config.command).await,
         other => signals.unless_stopped(Box::pin(carry_out_droppable(&command, other))).await,
     }
 }

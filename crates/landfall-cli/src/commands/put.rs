@@ -7,9 +7,7 @@ use std::{
     time::Duration,
 };
 
-use landfall::{
-    Engine, Enqueued, ItemId, ItemSummary, NewUpload, RunOptions, RunReport, UploadKind, bucket::Bucket,
-};
+use landfall::{Engine, Enqueued, ItemId, ItemSummary, NewUpload, RunOptions, RunReport, UploadKind, bucket::Bucket};
 use serde_json::{Value, json};
 
 use super::work::{self, Problem};
@@ -17,7 +15,7 @@ use crate::{
     arguments::{BucketLimits, Put},
     buckets::{self, BucketConfig},
     command::Command,
-    damage,
+    damage, endpoint,
     exit::Exit,
     failed::{During as _, Failed},
     human,
@@ -59,15 +57,14 @@ async fn once(command: &Command, config: &BucketConfig, arguments: &Put) -> Resu
     }
     let tally = Tally::new(&command.out);
     engine.watch_journal(Arc::clone(&tally) as _);
-    let mut items: Vec<ItemId> = Vec::new();
-    let mut problems = found.problems;
+    let mut queued = Queued { items: Vec::new(), problems: found.problems, links: found.links };
     for batch in found.files.chunks(BATCH) {
         let new = batch.iter().map(|file| upload(&bucket, arguments, file)).collect();
         let enqueued = bucket.enqueue(new).await.during("cannot queue the files")?;
         for (file, enqueued) in batch.iter().zip(enqueued) {
             match enqueued {
-                Enqueued::New(item) | Enqueued::Same(item) => items.push(item),
-                Enqueued::Taken(item) => problems.push(Problem {
+                Enqueued::New(item) | Enqueued::Same(item) => queued.items.push(item),
+                Enqueued::Taken(item) => queued.problems.push(Problem {
                     place: file.path.as_os_str().as_encoded_bytes().to_vec(),
                     code: "key-taken".to_owned(),
                     message: format!("item {item} is on its way to `{}`", bucket.key(&file.key)),
@@ -81,7 +78,14 @@ async fn once(command: &Command, config: &BucketConfig, arguments: &Put) -> Resu
     } else {
         Some(work(command, &engine, &bucket, &tally, arguments.limits.budget).await?)
     };
-    finish(command, config, &engine, &tally, report.as_ref(), &items, problems, &found.links).await
+    finish(command, config, &engine, &tally, report.as_ref(), queued).await
+}
+
+/// What came of the files that were named.
+struct Queued {
+    items: Vec<ItemId>,
+    problems: Vec<Problem>,
+    links: Vec<Vec<u8>>,
 }
 
 /// The home, with as many uploads at once as were asked for.
@@ -155,6 +159,9 @@ struct Found {
 fn find(arguments: &Put, found: &mut Found) -> Result<(), Failed> {
     if arguments.key.is_some() && arguments.files.len() > 1 {
         return Err(Failed::usage("cannot put several files under one key", "").hint("give one file, or use `--below`"));
+    }
+    if arguments.key.as_deref() == Some("") {
+        return Err(Failed::usage("cannot put a file under an empty key", "").hint("leave `--key` out for its name"));
     }
     if let Some(key) = arguments.key.as_deref().or((!arguments.below.is_empty()).then_some("")) {
         // Of a folder's files the rest of the key is their names, which say nothing of their own.
@@ -253,8 +260,13 @@ impl Found {
             let is_same = |one: &Path, two: &Path| Some(one.canonicalize().ok()? == two.canonicalize().ok()?);
             if *other != file.path && is_same(other, &file.path) != Some(true) {
                 let (one, two) = (other.display(), file.path.display());
-                return Err(Failed::usage("cannot put both", format!("`{one}` and `{two}` would both be `{}`", file.key))
-                    .hint("put one of them with `--key`, or below a prefix of its own with `--below`; nothing was queued"));
+                return Err(Failed::usage(
+                    "cannot put both",
+                    format!("`{one}` and `{two}` would both be `{}`", file.key),
+                )
+                .hint(
+                    "put one of them with `--key`, or below a prefix of its own with `--below`; nothing was queued",
+                ));
             }
         }
         Ok(())
@@ -285,14 +297,13 @@ async fn finish(
     engine: &Engine,
     tally: &Tally,
     report: Option<&RunReport>,
-    items: &[ItemId],
-    mut problems: Vec<Problem>,
-    links: &[Vec<u8>],
+    queued: Queued,
 ) -> Result<Exit, Failed> {
+    let Queued { items, mut problems, links } = queued;
     let counted = tally.finish();
     let mut files: Vec<Value> = Vec::new();
     let mut states: BTreeMap<&str, u64> = BTreeMap::new();
-    for id in items {
+    for id in &items {
         let (item, _) = engine.item(*id).await.during("cannot read the journal")?;
         let location = item.objects.first().map(|object| config.url(&object.location));
         match item.state.as_str() {
@@ -348,6 +359,7 @@ async fn finish(
     }
     work::say_paused(command, report);
     work::say_end(command, report);
+    endpoint::say_away(command, config, report);
     Ok(exit)
 }
 

@@ -16,12 +16,16 @@ use crate::{
     conversations::{self, Conversations},
     damage,
     destination::{self, Mode, Place},
+    endpoint,
     exit::Exit,
     failed::{During as _, Failed},
     human,
     output::fields,
     tally::Tally,
 };
+
+/// So many paused items are named.
+const PAUSED_NAMED: usize = 10;
 
 /// Carries out `landfall run`.
 pub(crate) async fn run(mut command: Command, arguments: Run) -> Result<Exit, Failed> {
@@ -55,6 +59,7 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
     let active = engine.items(Some("active".to_owned()), usize::MAX >> 1).await.during("cannot read the journal")?;
     let elsewhere = elsewhere(&active, wanted.as_deref());
     let mut messages = Messages::default();
+    let mut locked: BTreeMap<String, u64> = BTreeMap::new();
     let mut reports: Vec<RunReport> = Vec::new();
     let mut problems: Vec<Problem> = Vec::new();
     let mut unreached: Vec<(String, Failed)> = Vec::new();
@@ -77,7 +82,12 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
         if let Some(name) = landfall::bucket::name_of(&destination) {
             if has_work || abandoning > 0 {
                 match bucket(command, arguments, name, &tally).await {
-                    Ok(report) => reports.push(report),
+                    Ok((report, waiting)) => {
+                        reports.push(report);
+                        if waiting > 0 {
+                            locked.insert(name.to_owned(), waiting);
+                        }
+                    }
                     Err(failed) if failed.is_damage || command.signals.exit().is_some() => return Err(failed),
                     Err(failed) => unreached.push((destination.location.clone(), failed)),
                 }
@@ -102,8 +112,51 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
         return Err(unreached.remove(0).1);
     }
     problems.extend(unreached.iter().map(|(location, failed)| unreached_problem(command, location, failed)));
-    let exit = finish(command, &tally, &reports, &messages, &problems, &elsewhere);
+    let paused = paused(&engine, wanted.as_deref()).await?;
+    let waits = Waiting { messages, locked, paused, elsewhere };
+    let exit = finish(command, &tally, &reports, &waits, &problems);
     Ok(unreached.first().map_or(exit, |(_, failed)| failed.exit))
+}
+
+/// What does not go on by itself, and what was not meant.
+struct Waiting {
+    messages: Messages,
+    /// Files that wait for the password of a bucket.
+    locked: BTreeMap<String, u64>,
+    /// What a person has paused.
+    paused: Vec<ItemId>,
+    /// Files that wait for destinations that were not worked on.
+    elsewhere: BTreeMap<String, u64>,
+}
+
+async fn paused(engine: &Engine, wanted: Option<&str>) -> Result<Vec<ItemId>, Failed> {
+    let paused = engine.items(Some("paused".to_owned()), usize::MAX >> 1).await.during("cannot read the journal")?;
+    let is_meant = |item: &&ItemSummary| wanted.is_none_or(|wanted| without_chat(&item.destination) == wanted);
+    let mut ids: Vec<ItemId> = paused.iter().filter(is_meant).map(|item| item.id).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+fn say_paused(command: &Command, paused: &[ItemId]) {
+    let ids: Vec<String> = paused.iter().map(ToString::to_string).collect();
+    match ids.as_slice() {
+        [] => {}
+        [id] => command.out.note(&format!("item {id} is paused; `landfall resume {id}`")),
+        few if few.len() <= PAUSED_NAMED => {
+            command.out.note(&format!("items {} are paused; `landfall resume {}`", few.join(", "), few.join(" ")));
+        }
+        many => command.out.note(&format!("{} items are paused; `landfall resume`", many.len())),
+    }
+}
+
+fn say_locked(command: &Command, locked: &BTreeMap<String, u64>) {
+    for (name, count) in locked {
+        let verb = if *count == 1 { "waits" } else { "wait" };
+        command.out.warn(
+            &format!("{} {verb} for the password of `{name}`", human::count(*count, "file")),
+            Some("set LANDFALL_PASSWORD or give `--password-file FILE`; `landfall run` goes on"),
+        );
+    }
 }
 
 fn unreached_problem(command: &Command, location: &str, failed: &Failed) -> Problem {
@@ -178,15 +231,25 @@ async fn chat(command: &Command, engine: &Engine, place: Place, active: &[ItemSu
     Ok(messages)
 }
 
-/// Carries on with the uploads to a bucket.
-async fn bucket(command: &Command, arguments: &Run, name: &str, tally: &Arc<Tally>) -> Result<RunReport, Failed> {
+/// Carries on with the uploads to a bucket. Returns as well how many files wait for its password.
+async fn bucket(
+    command: &Command,
+    arguments: &Run,
+    name: &str,
+    tally: &Arc<Tally>,
+) -> Result<(RunReport, u64), Failed> {
     let config = buckets::named(command, name)?;
     let engine = super::put::engine(command, &config, arguments.limits.transfers).await?;
     let bucket = buckets::open(command, &engine, &config).await?;
     if bucket.needs_keys().await.during("cannot read the journal")? && command.secrets.is_at_hand() {
         buckets::unlock(command, &bucket, &config).await?;
     }
-    super::put::work(command, &engine, &bucket, tally, arguments.limits.budget).await
+    let report = super::put::work(command, &engine, &bucket, tally, arguments.limits.budget).await?;
+    endpoint::say_away(command, &config, &report);
+    let active = engine.items(Some("active".to_owned()), usize::MAX >> 1).await.during("cannot read the journal")?;
+    let location = landfall::bucket::location(name);
+    let locked = active.iter().filter(|item| item.destination == location && item.waits == "unlock").count();
+    Ok((report, locked as u64))
 }
 
 async fn one(
@@ -208,14 +271,8 @@ async fn one(
     work::work(command, engine, &session, tally, arguments.limits.budget, Some(command.patience)).await
 }
 
-fn finish(
-    command: &Command,
-    tally: &Tally,
-    reports: &[RunReport],
-    messages: &Messages,
-    problems: &[Problem],
-    elsewhere: &BTreeMap<String, u64>,
-) -> Exit {
+fn finish(command: &Command, tally: &Tally, reports: &[RunReport], waits: &Waiting, problems: &[Problem]) -> Exit {
+    let Waiting { messages, locked, paused, elsewhere } = waits;
     let counts = tally.finish();
     let took = command.took();
     // One that could not end says how the whole ended.
@@ -243,6 +300,13 @@ fn finish(
         let queued = document.get("queued").and_then(Value::as_u64).unwrap_or(0) + messages.queued;
         document.extend(fields(json!({ "published": messages.published, "queued": queued })));
     }
+    if !locked.is_empty() {
+        let each = |(name, count): (&String, &u64)| json!({ "destination": name, "queued": count });
+        document.insert("locked".to_owned(), locked.iter().map(each).collect());
+    }
+    if !paused.is_empty() {
+        document.insert("paused".to_owned(), paused.iter().map(|id| id.0).collect());
+    }
     command.put_recovery_key(&mut document);
     command.out.document(document);
     let published = format!("published {}", human::count(messages.published, "message"));
@@ -259,6 +323,8 @@ fn finish(
     if let Some(report) = report {
         work::say_end(command, report);
     }
+    say_paused(command, paused);
+    say_locked(command, locked);
     say_elsewhere(command, elsewhere);
     work::say_problems(command, problems);
     if messages.is_logged_out {
@@ -267,6 +333,8 @@ fn finish(
     }
     match work::exit(command, report, problems) {
         Exit::Done | Exit::Problems if messages.is_logged_out => Exit::Credentials,
+        Exit::Done | Exit::Problems | Exit::Queued if !locked.is_empty() => Exit::Credentials,
+        Exit::Done | Exit::Problems if !paused.is_empty() => Exit::Queued,
         // What a blocked one holds up waits for a person.
         Exit::Done if messages.queued > 0 => Exit::Queued,
         exit => exit,

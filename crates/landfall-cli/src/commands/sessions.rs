@@ -17,6 +17,7 @@ use crate::{
     buckets::{self, BucketConfig},
     command::Command,
     destination::real_path,
+    endpoint,
     exit::Exit,
     failed::{During as _, Failed, causes},
     human,
@@ -28,7 +29,7 @@ use crate::{
 pub(crate) async fn sessions(mut command: Command, what: SessionsCommand) -> Result<Exit, Failed> {
     match what {
         SessionsCommand::Add { folder, to } => add(&mut command, &folder, to.as_deref()).await,
-        SessionsCommand::Rm { folder } => forget(&mut command, &folder),
+        SessionsCommand::Rm { folder } => forget(&mut command, &folder).await,
         SessionsCommand::Ls => list(&command).await,
         SessionsCommand::Upload { ids, queue, limits } => {
             put::limit(&mut command, &limits);
@@ -150,7 +151,7 @@ async fn add(command: &mut Command, folder: &Path, to: Option<&str>) -> Result<E
     let Some(path) = real.to_str().map(str::to_owned) else {
         return Err(Failed::usage(cannot, "its path is not UTF-8"));
     };
-    let lock = command.lock_home()?;
+    let lock = command.lock_home().await?;
     let mut config = match to {
         Some(name) => buckets::named(command, name)?,
         None => {
@@ -184,7 +185,9 @@ async fn add(command: &mut Command, folder: &Path, to: Option<&str>) -> Result<E
             (_, true) => format!("`{other}` is inside it, and its sessions were added"),
             _ => continue,
         };
-        return Err(Failed::usage(cannot, why).hint(format!("`landfall sessions rm '{other}'` first, or name another folder")));
+        return Err(
+            Failed::usage(cannot, why).hint(format!("`landfall sessions rm '{other}'` first, or name another folder"))
+        );
     }
     if !config.sessions.contains(&path) {
         config.sessions.push(path.clone());
@@ -205,10 +208,10 @@ async fn add(command: &mut Command, folder: &Path, to: Option<&str>) -> Result<E
     Ok(Exit::Done)
 }
 
-fn forget(command: &mut Command, folder: &Path) -> Result<Exit, Failed> {
+async fn forget(command: &mut Command, folder: &Path) -> Result<Exit, Failed> {
     let path = real_path(folder).unwrap_or_else(|_| folder.to_owned());
     let mut was_there = false;
-    let lock = command.lock_home()?;
+    let lock = command.lock_home().await?;
     for mut config in buckets::all(command)? {
         let before = config.sessions.len();
         config.sessions.retain(|known| Path::new(known) != path && Path::new(known) != folder);
@@ -388,21 +391,22 @@ async fn clean(command: &Command, dry_run: bool) -> Result<Exit, Failed> {
 }
 
 /// Works on what is queued, and says what became of these sessions.
-async fn go_on(
-    command: &Command,
-    wanted: &[Chosen<'_>],
-    queue: bool,
-    limits: &BucketLimits,
-) -> Result<Exit, Failed> {
+async fn go_on(command: &Command, wanted: &[Chosen<'_>], queue: bool, limits: &BucketLimits) -> Result<Exit, Failed> {
     let reports = if queue { Vec::new() } else { work_on(command, wanted, limits).await? };
     let (mut states, mut problems, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
     for (one, id) in wanted {
-        let session = match one.sessions.get(id).await.during("cannot read the sessions")? {
-            Ok(session) => session,
-            Err(refusal) => {
+        let session = match one.sessions.get(id).await {
+            Ok(Ok(session)) => session,
+            Ok(Err(refusal)) => {
                 problems.push(problem(id, "no-such-session", refusal.to_string(), refusal.hint()));
                 continue;
             }
+            // Its disk went away meanwhile; the journal knows where it stands.
+            Err(error @ landfall::Error::Io { .. }) => {
+                problems.push(problem(id, error.code(), causes(&error), "attach its disk, then look again".to_owned()));
+                continue;
+            }
+            Err(error) => return Err(error).during("cannot read the sessions"),
         };
         let location = session.state.s3_key.as_ref().map(|key| one.config.url(key));
         match (session.state.status, session.item) {
@@ -456,15 +460,17 @@ async fn work_on(command: &Command, wanted: &[Chosen<'_>], limits: &BucketLimits
     let tally = Tally::new(&command.out);
     let mut reports: Vec<RunReport> = Vec::new();
     for (one, id) in wanted {
-        let session = one.sessions.get(id).await.during("cannot read the sessions")?;
-        let waits = session.is_ok_and(|session| matches!(session.state.status, Status::Pending | Status::Uploading));
+        let session = one.sessions.get(id).await.ok().and_then(Result::ok);
+        let waits = session.is_some_and(|session| matches!(session.state.status, Status::Pending | Status::Uploading));
         if !waits || command.signals.exit().is_some() || reports.iter().any(|report| report.end != RunEnd::Drained) {
             continue;
         }
         one.engine.watch_journal(Arc::clone(&tally) as _);
         put::show(&one.engine, &tally).await?;
         let run = one.sessions.run(put::options(command, limits.budget), Arc::clone(&tally) as _);
-        reports.push(put::watched(&tally, run).await?);
+        let report = put::watched(&tally, run).await?;
+        endpoint::say_away(command, &one.config, &report);
+        reports.push(report);
     }
     tally.finish();
     for (one, _) in wanted {

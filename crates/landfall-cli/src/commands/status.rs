@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use landfall::{Counts, Engine, ItemId, ItemSummary};
 use serde_json::{Map, Value, json};
 
-use super::work::{place_of, remedy};
+use super::work::{self, place_of, remedy};
 use crate::{
     arguments::Status,
+    buckets,
     command::Command,
     exit::Exit,
     failed::{During as _, Failed},
@@ -24,7 +25,8 @@ pub(crate) async fn status(command: &Command, arguments: &Status) -> Result<Exit
             all(command, &Counts::default(), &[])
         });
     };
-    let counts = engine.counts().await.during("cannot read the journal")?;
+    let mut counts = engine.counts().await.during("cannot read the journal")?;
+    counts.bytes_left = work::bytes_left(&engine, &counts).await?;
     if arguments.safe_to_quit {
         return Ok(safe_to_quit(command, &counts));
     }
@@ -114,8 +116,9 @@ fn say(command: &Command, counts: &Counts, items: &[Shown]) {
             None => format!(", {}", waits_for(item)),
         };
         let lane = item.lane.as_deref().map(|lane| format!(" in lane {}", human::text(lane))).unwrap_or_default();
+        let goes = url_of(command, item).map(|url| format!(" -> {}", human::text(&url))).unwrap_or_default();
         command.out.line(&format!(
-            "{:>8}  {:<8} {:<8} {percent:>3} % of {size:>9}  {place}{lane}{waits}",
+            "{:>8}  {:<8} {:<8} {percent:>3} % of {size:>9}  {place}{goes}{lane}{waits}",
             item.id.0, item.state, item.phase
         ));
         if let Some((code, message)) = &item.blocked {
@@ -129,6 +132,13 @@ fn say(command: &Command, counts: &Counts, items: &[Shown]) {
     if let Some(more) = (counts.queued() + paused + blocked).checked_sub(shown).filter(|more| *more > 0) {
         command.out.line(&format!("and {more} more"));
     }
+}
+
+/// `s3://bucket/key` of what goes to a bucket.
+fn url_of(command: &Command, item: &ItemSummary) -> Option<String> {
+    let name = item.destination.strip_prefix("s3:")?;
+    let config = buckets::find(command, name).ok()??;
+    item.objects.first().map(|object| config.url(&object.location))
 }
 
 /// What an item waits for, as people say it.
@@ -216,7 +226,8 @@ pub(crate) async fn show(command: &Command, id: i64) -> Result<Exit, Failed> {
     if let Some(other) = blocked_by {
         out.line(&format!("  held up by   item {other}; `landfall retry`, `skip` or `discard` it"));
     }
-    out.line(&format!("  destination  {}", human::text(&item.destination)));
+    let destination = url_of(command, &item).unwrap_or_else(|| item.destination.clone());
+    out.line(&format!("  destination  {}", human::text(&destination)));
     out.line(&format!("  bytes        {} of {}", human::size(item.bytes_sent), human::size(item.bytes_total)));
     if let Some((code, message)) = &item.blocked {
         out.line(&format!("  blocked      {}", human::text(message)));

@@ -72,7 +72,7 @@ fn items_are_paused_resumed_and_cancelled() {
     let ids: Vec<String> = items(&world).iter().map(|item| item["id"].to_string()).collect();
     world.run(["pause"]).exits(0);
     assert!(items(&world).iter().all(|item| item["state"] == "paused"));
-    assert_eq!(world.run(["run", "--json"]).exits(0).json()["uploaded"], 0);
+    assert_eq!(world.run(["run", "--json"]).exits(5).json()["uploaded"], 0);
     world.run(["cancel", &ids[0]]).exits(0);
     world.run(["resume"]).exits(0);
     assert_eq!(world.run(["run", "--json"]).exits(0).json()["uploaded"], 2);

@@ -59,7 +59,8 @@ impl Sessions {
             files.rename(&folder.join(&id), &away)?;
             finish(files.as_ref(), &folder, &away, &id, now)
         };
-        let removal = self.engine.env.blocking.run(remove).await.unwrap_or_else(|error| Removal::Failed(error.to_string()));
+        let removal =
+            self.engine.env.blocking.run(remove).await.unwrap_or_else(|error| Removal::Failed(error.to_string()));
         if removal == Removal::Done {
             let (folder, name) = (self.folder_bytes(), session.id.clone());
             self.engine.journal.write(move |tx| tx.forget_session(&folder, &name)).await?;

@@ -166,3 +166,83 @@ pub(super) fn is_archive(files: &dyn Files, path: &Path) -> bool {
         && files.open(path).and_then(|mut file| file.read_at(0, &mut begin)).is_ok_and(|count| count == begin.len());
     has_begin && (begin == *b"PK\x03\x04" || begin == *b"PK\x05\x06")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf};
+
+    use landfall_env::{DirEntry, File, FileLock, FileStatus, RealFiles};
+
+    use super::*;
+
+    /// A disk on which one folder cannot be listed.
+    struct Failing {
+        at: PathBuf,
+        /// It goes away in that moment.
+        goes: bool,
+    }
+
+    impl Files for Failing {
+        fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+            if path != self.at {
+                return RealFiles.list(path);
+            }
+            if self.goes {
+                fs::remove_dir_all(path)?;
+                return RealFiles.list(path);
+            }
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+        fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+            RealFiles.open(path)
+        }
+        fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+            RealFiles.create_new(path)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            RealFiles.rename(from, to)
+        }
+        fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+            RealFiles.hard_link(from, to)
+        }
+        fn remove_file(&self, path: &Path) -> io::Result<()> {
+            RealFiles.remove_file(path)
+        }
+        fn remove_dir(&self, path: &Path) -> io::Result<()> {
+            RealFiles.remove_dir(path)
+        }
+        fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+            RealFiles.create_dir_all(path)
+        }
+        fn sync_dir(&self, path: &Path) -> io::Result<()> {
+            RealFiles.sync_dir(path)
+        }
+        fn status(&self, path: &Path) -> io::Result<FileStatus> {
+            RealFiles.status(path)
+        }
+        fn link_status(&self, path: &Path) -> io::Result<FileStatus> {
+            RealFiles.link_status(path)
+        }
+        fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>> {
+            RealFiles.try_lock(path)
+        }
+        fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+            RealFiles.free_bytes(path)
+        }
+    }
+
+    #[test]
+    fn a_session_that_cannot_be_read_or_goes_away_keeps_none_of_the_others() {
+        for (at, goes, expected) in [("b", false, vec!["b"]), ("b/screenshots", false, vec!["b"]), ("b", true, vec![])]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            for id in ["a", "b", "c"] {
+                fs::create_dir_all(folder.path().join(id).join("screenshots")).unwrap();
+            }
+            let files = Failing { at: folder.path().join(at), goes };
+            let (found, unread) = all(&files, folder.path()).unwrap();
+            assert_eq!(found.iter().map(|found| found.id.as_str()).collect::<Vec<_>>(), ["a", "c"], "{at}");
+            assert_eq!(unread.iter().map(|unread| unread.id.as_str()).collect::<Vec<_>>(), expected, "{at}");
+        }
+    }
+}
