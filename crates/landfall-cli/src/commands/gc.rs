@@ -33,7 +33,7 @@ pub(crate) async fn gc(command: &Command, arguments: &Gc) -> Result<Exit, Failed
                 problems.push(Problem {
                     place: config.name.clone().into_bytes(),
                     code: failed.code.clone(),
-                    message: failed.message(),
+                    message: if failed.why.is_empty() { failed.what } else { failed.why },
                     remedy: failed.hint.unwrap_or_default(),
                 });
             }

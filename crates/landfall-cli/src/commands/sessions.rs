@@ -423,7 +423,7 @@ async fn go_on(command: &Command, wanted: &[Chosen<'_>], queue: bool, limits: &B
             }
             // Taken in charge by this very command, and taken back since.
             (Status::NotUploaded, _) => {
-                let again = format!("`landfall sessions upload {id}` takes it in charge again");
+                let again = format!("`landfall sessions upload {id}` queues it again");
                 cancelled.push(problem(id, "cancelled", "it was cancelled".to_owned(), again));
             }
             _ => {}
