@@ -36,6 +36,23 @@ async fn keys_that_may_not_look_overwrite_nothing_that_is_not_guarded() {
     }
 }
 
+/// A bucket that looks itself takes what is new, and refuses the rest: that is found out by trying.
+#[tokio::test]
+async fn keys_that_may_not_look_upload_to_a_bucket_that_does() {
+    for size in [1000, SIZE] {
+        let world = World::new().await;
+        // As Amazon says it to somebody who may not list: there is nothing to see where nothing is.
+        let looks = [Operation::ListObjectsV2];
+        world.server.allow(Credential::default().denied(&looks, ""));
+        let item = world.upload("a", size).await;
+        world.assert_uploaded("a", size, &item).await;
+        world.server.put("b", b"somebody else's".to_vec());
+        let item = world.upload("b", size).await;
+        assert_eq!(item.blocked.unwrap().0.unwrap().as_str(), "key-taken");
+        assert_eq!(world.server.objects().len(), 2, "what was tried is gone");
+    }
+}
+
 #[tokio::test]
 async fn keys_that_may_not_look_make_no_second_set_of_sealing_keys() {
     let world = blind().await;

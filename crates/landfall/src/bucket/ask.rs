@@ -9,7 +9,7 @@ use landfall_transport::s3::answer::{HeldPart, ObjectHead};
 
 use super::{
     drive::Upload,
-    orphans,
+    orphans, probe,
     remote::{Sight, Way},
 };
 use crate::{Progress, drive::Halt};
@@ -50,7 +50,9 @@ impl Upload {
             Sight::Object(head) => head,
             Sight::Nothing => return Ok(false),
             // Sent again it replaces nothing but itself, or is refused.
-            Sight::Hidden(_) if self.completed != Some(object.id) && !self.must_look_first(object) => return Ok(false),
+            Sight::Hidden(_) if self.completed != Some(object.id) && self.may_go_unseen(object).await? => {
+                return Ok(false);
+            }
             Sight::Hidden(failure) => return Err(failure.into()),
         };
         if !self.is_ours(object, &head) {
@@ -150,9 +152,18 @@ impl Upload {
             Sight::Nothing => Ok(false),
             Sight::Object(head) => Ok(!self.is_ours(object, &head)),
             // The bucket looks itself.
-            Sight::Hidden(_) if !self.must_look_first(object) => Ok(false),
+            Sight::Hidden(_) if self.may_go_unseen(object).await? => Ok(false),
             Sight::Hidden(failure) => Err(failure.into()),
         }
+    }
+
+    /// These keys may not look what is there. Whether that matters: a bucket that guards looks itself, and whoever
+    /// overwrites need not know. What the bucket does is tried out, once.
+    async fn may_go_unseen(&self, object: &BucketObject) -> Result<bool, Failure> {
+        if self.must_look_first(object) && self.bucket.inner.remote.guards(Way::of(object)).is_none() {
+            probe::guards(&self.engine, &self.bucket).await?;
+        }
+        Ok(!self.must_look_first(object))
     }
 
     /// It carries the tag that was drawn for these bytes.

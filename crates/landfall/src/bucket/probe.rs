@@ -7,7 +7,7 @@ use landfall_transport::s3::{
     request::{self, NewObject},
 };
 
-use super::{Bucket, checksum::Summing};
+use super::{Bucket, checksum::Summing, remote::Way};
 use crate::{engine::Inner, reach::Kind};
 
 /// What the probe puts.
@@ -39,6 +39,22 @@ pub(super) async fn proof(engine: &Inner, bucket: &Bucket) -> Result<Proof, Fail
         let _ = bucket.inner.remote.ask(|| request::delete(&key), answer::deleted).await;
     }
     Ok(found)
+}
+
+/// Finds out whether a bucket refuses to overwrite when it is asked to, unless that is known: for whoever may not look what
+/// is there. Leaves nothing behind, if it may delete.
+pub(super) async fn guards(engine: &Inner, bucket: &Bucket) -> Result<(), Failure> {
+    let remote = &bucket.inner.remote;
+    let _probing = bucket.inner.probing.lock().await;
+    if remote.guards(Way::Put).is_some() && remote.guards(Way::Complete).is_some() {
+        return Ok(());
+    }
+    let key = canary(engine, bucket);
+    remote.put_bytes(&key, canary_bytes(), None, false).await?;
+    let tried = bucket.try_to_overwrite(&key).await;
+    // Whoever may put need not be allowed to delete.
+    let _ = remote.ask(|| request::delete(&key), answer::deleted).await;
+    tried.map(drop)
 }
 
 /// A key that nobody else uses.

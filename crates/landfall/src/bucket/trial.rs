@@ -188,7 +188,8 @@ impl Bucket {
         })
     }
 
-    async fn try_to_overwrite(&self, key: &str) -> Result<Verdict, Failure> {
+    /// Whether what is under a key is overwritten also when it is not to be: learned, and said.
+    pub(super) async fn try_to_overwrite(&self, key: &str) -> Result<Verdict, Failure> {
         let remote = &self.inner.remote;
         let put = remote.put_bytes(key, probe::canary_bytes(), None, true).await;
         let guards_put = match put {
