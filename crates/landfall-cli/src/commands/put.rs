@@ -8,7 +8,7 @@ use std::{
 };
 
 use landfall::{Engine, Enqueued, ItemId, ItemSummary, NewUpload, RunOptions, RunReport, UploadKind, bucket::Bucket};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::work::{self, Problem};
 use crate::{
@@ -73,6 +73,7 @@ async fn once(command: &Command, config: &BucketConfig, arguments: &Put) -> Resu
             }
         }
     }
+    drop(found.files);
     let report = if arguments.queue {
         None
     } else {
@@ -320,8 +321,11 @@ async fn finish(
             }),
             _ => *states.entry("queued").or_default() += 1,
         }
-        if command.out.format() != Format::Human {
-            files.push(json_of(&item, location.as_deref()));
+        match command.out.format() {
+            Format::Human => {}
+            Format::Json => files.push(json_of(&item, location.as_deref()).into()),
+            // They may be very many.
+            Format::JsonLines => command.out.event("file", json_of(&item, location.as_deref())),
         }
     }
     let exit = match report {
@@ -330,7 +334,6 @@ async fn finish(
         None => Exit::Queued,
     };
     let mut document = fields(json!({
-        "files": files,
         "uploaded": counted.uploaded,
         "there_already": counted.linked,
         "skipped": work::skipped_json(links.iter().map(|path| (&path[..], "link"))),
@@ -339,6 +342,9 @@ async fn finish(
         "problems": work::problems_json(&problems),
         "duration_ms": u64::try_from(command.took().as_millis()).unwrap_or(u64::MAX),
     }));
+    if command.out.format() == Format::Json {
+        document.insert("files".to_owned(), files.into());
+    }
     command.put_recovery_key(&mut document);
     command.out.document(document);
     work::say_problems(command, &problems);
@@ -363,11 +369,11 @@ async fn finish(
     Ok(exit)
 }
 
-fn json_of(item: &ItemSummary, location: Option<&str>) -> Value {
+fn json_of(item: &ItemSummary, location: Option<&str>) -> Map<String, Value> {
     let mut one = fields(json!({ "item": item.id.0, "state": item.state, "size": item.bytes_total }));
     human::put_path(&mut one, "path", &item.source.1);
     if item.state == "done" {
         one.insert("location".to_owned(), location.into());
     }
-    Value::Object(one)
+    one
 }
