@@ -621,9 +621,7 @@ def slowed(server):
 
 def example(server):
     """The example records a session, and its upload survives a kill"""
-    recorder = os.environ.get("LANDFALL_RECORDER")
-    if not recorder:
-        return figure("example: LANDFALL_RECORDER names no binary")
+    recorder = os.environ["LANDFALL_RECORDER"]
     with CountingProxy(server) as proxy:
         folder = tempfile.mkdtemp(prefix="landfall-recorder-")
         env = {**os.environ, "S3_ENDPOINT": proxy.origin, "S3_BUCKET": server.bucket, "S3_REGION": server.region,

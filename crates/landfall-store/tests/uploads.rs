@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use landfall_core::{
     Algorithm, BlockReason, ClassLimits, Code, ItemId, ObjectState, PartLimits, PartNumber, PartPlan, PartState, Proof,
@@ -28,7 +32,12 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = JournalOptions { path: dir.path().join("journal.db"), vfs: None, check: false, read_only: false };
+        let path = dir.path().join("journal.db");
+        Self::over(dir, path).await
+    }
+
+    async fn over(dir: tempfile::TempDir, path: PathBuf) -> Self {
+        let options = JournalOptions { path, vfs: None, check: false, read_only: false };
         let journal = Journal::open(options, &Env::real()).await.unwrap();
         let destination = journal.write(|tx| Ok(tx.destination_at("s3:media")?.id)).await.unwrap();
         Self { journal, destination, _dir: dir }
@@ -407,4 +416,81 @@ async fn a_deflated_copy_is_needed_while_it_is_made_and_while_its_bundle_is_sent
     assert!(bench.journal.read(needs).await.unwrap());
     bench.write(move |tx| tx.release(&lease, Waits::Nothing, NOW)).await;
     assert!(!bench.journal.read(needs).await.unwrap());
+}
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/schema-3.db");
+
+#[tokio::test]
+async fn the_golden_journal_of_schema_3_opens_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    std::fs::copy(GOLDEN, &path).unwrap();
+    let bench = Bench::over(dir, path).await;
+    let states = ["done", "active", "cancelled", "active"];
+    for (item, state) in (1..).map(ItemId).zip(states) {
+        let summary = bench.journal.read(move |tx| tx.summary(item)).await.unwrap();
+        assert_eq!(summary.state, state, "{item}");
+    }
+    let object = bench.object(ItemId(2)).await.unwrap();
+    assert_eq!((object.state, object.upload_id.as_deref()), (ObjectState::Open, Some("up-2")));
+    let parts: Vec<PartState> = object.parts.iter().map(|part| part.state).collect();
+    assert_eq!(parts, [PartState::Stored, PartState::Sent, PartState::Planned]);
+    assert_eq!(bench.abandoned().await, [Some("up-3".to_owned())]);
+    let destination = bench.destination;
+    let facts = bench.journal.read(move |tx| tx.bucket_facts(destination, "here")).await.unwrap();
+    assert_eq!((facts.guards_put, facts.proof), (Some(true), Some(CRC)));
+    let leases = bench.claim("later").await;
+    assert_eq!(leases.len(), 1, "one after the other");
+}
+
+/// Makes the golden journal. A released one is never written again: a new schema gets a new file.
+#[tokio::test]
+#[ignore = "writes the golden file, if there is none"]
+async fn write_the_golden_journal() {
+    if Path::new(GOLDEN).exists() {
+        return;
+    }
+    let bench = Bench::new().await;
+    let destination = bench.destination;
+    let facts = BucketFacts { proof: Some(CRC), guards_put: Some(true), ..BucketFacts::default() };
+    bench.write(move |tx| tx.learn_bucket(destination, "here", &facts)).await;
+    for (item, name) in ["done", "under way", "cancelled"].into_iter().enumerate() {
+        bench.enqueue(&format!("/{name}"), name).await;
+        let lease = bench.claim("w").await.remove(0);
+        let held = lease.clone();
+        bench.write(move |tx| tx.upload_prepared(&held, &three_parts(name), NOW)).await;
+        let id = bench.object(lease.item).await.unwrap().id;
+        let (held, upload_id) = (lease.clone(), format!("up-{}", item + 1));
+        bench
+            .write(move |tx| {
+                tx.bucket_opening(&held, id, NOW, NOW)?;
+                tx.bucket_opened(&held, id, &upload_id, NOW)
+            })
+            .await;
+        match name {
+            "done" => {
+                bench
+                    .write(move |tx| {
+                        tx.set_bucket_object(&lease, id, ObjectState::Stored, NOW)?;
+                        tx.finish_upload(&lease, id, LATER)
+                    })
+                    .await;
+            }
+            "under way" => {
+                bench
+                    .write(move |tx| {
+                        tx.bucket_part_sent(&lease, id, PartNumber(1), NOW)?;
+                        tx.bucket_part_stored(&lease, id, PartNumber(1), "e", NOW)?;
+                        tx.bucket_part_sent(&lease, id, PartNumber(2), NOW)?;
+                        tx.release(&lease, Waits::Until(NOW.after(Duration::from_secs(9))), NOW)
+                    })
+                    .await;
+            }
+            _ => drop(bench.write(|tx| tx.cancel(ItemId(3), NOW)).await),
+        }
+    }
+    bench.enqueue("/waiting", "waiting").await;
+    bench.journal.suspend().await;
+    let path = bench._dir.path().join("journal.db");
+    std::fs::copy(path, GOLDEN).unwrap();
 }
