@@ -71,6 +71,15 @@ def sealed(server):
     world.run("get", *names, "--from", "media", "--out", world.path("out")).expect(0)
     world.check(all(read(world.path("out", name)) == read(os.path.join(world.source, os.path.basename(name))) for name in names),
                 "sealed: `get` opens them")
+    before = {name: world.object(name) for name in names}
+    world.file(1000, "new.bin")
+    again = world.put(world.source, "--seal").expect(0).json
+    world.equal((again["uploaded"], again["there_already"]), (1, len(sizes)), "sealed: put again, only what is new is sent")
+    world.check(all(world.object(name) == before[name] for name in names), "sealed: and what is there is as it was")
+    put(os.path.join(world.source, "1.bin"), b"!", LONG_AGO_NS + 1)
+    changed = world.put(os.path.join(world.source, "1.bin"), "--seal", "--below", "Pictures/")
+    codes = [problem["code"] for problem in changed.json["problems"]]
+    world.equal((changed.code, codes), (3, ["key-taken"]), "sealed: what has changed since is not taken for what is there")
     world.env["LANDFALL_PASSWORD"] = "another password"
     refused = world.run("get", names[1], "--from", "media", "--out", world.path("other"))
     world.equal(refused.code, 4, "sealed: another password does not open them")

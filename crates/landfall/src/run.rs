@@ -97,6 +97,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const IDLE_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After so many goes in a row that could not delete some uploads, these are left to a later run.
 const REAP_FAILURES_MAX: u32 = 3;
+/// How often in a row a destination may ask to wait before that counts as a failure.
+const REAP_WAITS_MAX: u32 = 10;
 /// How long work under way may go on after stop was said.
 const CHECKPOINT: Duration = Duration::from_millis(900);
 
@@ -236,7 +238,7 @@ enum Next {
 
 impl Run<'_> {
     async fn until_it_ends(&mut self) -> Result<RunEnd, Error> {
-        let mut reap_failures = 0;
+        let (mut reap_failures, mut reap_waits) = (0, 0);
         loop {
             if let Some(end) = self.keeper.should_end() {
                 return self.checkpoint(end).await;
@@ -260,11 +262,12 @@ impl Run<'_> {
                 if outlook.has_abandoning && reap_failures < REAP_FAILURES_MAX {
                     match self.keeper.site.reap(&self.keeper.engine.inner).await? {
                         Reaped::Gone => {
-                            reap_failures = 0;
+                            (reap_failures, reap_waits) = (0, 0);
                             continue;
                         }
-                        Reaped::Waits => {}
-                        Reaped::Failed => reap_failures += 1,
+                        // One that answers one question and not the next must not hold up the end for ever.
+                        Reaped::Waits if reap_waits < REAP_WAITS_MAX => reap_waits += 1,
+                        Reaped::Waits | Reaped::Failed => reap_failures += 1,
                         Reaped::LoggedOut(failure) => return self.checkpoint(RunEnd::LoggedOut(failure)).await,
                     }
                 } else if !outlook.has_queued {

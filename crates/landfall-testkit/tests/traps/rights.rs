@@ -36,6 +36,23 @@ async fn keys_that_may_not_look_overwrite_nothing_that_is_not_guarded() {
     }
 }
 
+/// Keys that may list and not read see in the list whether something is there.
+#[tokio::test]
+async fn keys_that_may_list_and_not_read_put_what_is_new_and_nothing_in_place_of_another() {
+    let world = World::of(|profile| Profile { put_if_none_match: IfNoneMatch::Ignored, ..profile }).await;
+    world.server.allow(Credential::default().denied(&[Operation::HeadObject, Operation::GetObject], ""));
+    let item = world.upload("a", 1000).await;
+    world.assert_uploaded("a", 1000, &item).await;
+    // One whose key begins with another's.
+    world.server.put("b and more", b"somebody else's".to_vec());
+    let item = world.upload("b", 1000).await;
+    world.assert_uploaded("b", 1000, &item).await;
+    world.server.put("c", b"somebody else's".to_vec());
+    let item = world.upload("c", 1000).await;
+    assert_eq!(item.blocked.unwrap().0.unwrap().as_str(), "access-denied");
+    assert_eq!(world.server.object("c").unwrap().bytes, b"somebody else's".as_slice());
+}
+
 /// A bucket that looks itself takes what is new, and refuses the rest: that is found out by trying.
 #[tokio::test]
 async fn keys_that_may_not_look_upload_to_a_bucket_that_does() {

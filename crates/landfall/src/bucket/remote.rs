@@ -186,13 +186,14 @@ impl Remote {
             other => return Ok(other?.map_or(Sight::Nothing, Sight::Object)),
         };
         match self.ask(|| request::list(key, None, None), |page| answer::objects(page, key, None)).await {
-            Ok(_) => Err(refused),
-            Err(failure) if failure.code == Code::AccessDenied => {
+            // The key itself comes before everything that begins with it.
+            Ok(page) if page.objects.first().is_none_or(|first| first.key != key) => Ok(Sight::Nothing),
+            Err(failure) if failure.code != Code::AccessDenied => Err(failure),
+            _ => {
                 let message =
                     format!("these keys may not look at `{key}`; give them the rights s3:GetObject and s3:ListBucket");
                 Ok(Sight::Hidden(Failure { message, remedy: Remedy::Block, ..refused }))
             }
-            Err(failure) => Err(failure),
         }
     }
 

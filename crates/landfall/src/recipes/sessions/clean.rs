@@ -10,8 +10,10 @@ use crate::Error;
 
 /// A session that changed more recently may still be recorded.
 pub(super) const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
-/// What is being removed is called this, and 32 hexadecimal digits.
+/// What is out of sight, and may be put back, is called this and 32 hexadecimal digits. It is whole.
 const REMOVING: &str = ".removing-";
+/// What is certainly removed is called this. Some of it may be gone already; it is never put back.
+const REMOVED: &str = ".removed-";
 
 /// A session that was removed, or would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,18 +76,19 @@ impl Sessions {
         let finish_all = move || -> io::Result<Vec<Cleaned>> {
             let mut cleaned = Vec::new();
             for entry in files.list(&folder)? {
-                let Some(name) = entry.name.to_str().filter(|name| is_removal(name)) else { continue };
-                if entry.kind != FileKind::Dir {
-                    continue;
-                }
+                let Some(name) = entry.name.to_str().filter(|_| entry.kind == FileKind::Dir) else { continue };
                 let away = folder.join(name);
-                let removal = match found::meta(files.as_ref(), &away) {
-                    Some(meta) => finish(files.as_ref(), &folder, &away, &meta.session_id, now),
-                    // Nothing of a finished session is ever removed: here somebody had begun to.
-                    None if found::is_absent(files.as_ref(), &away.join(".exported")) => {
-                        remove_all(files.as_ref(), &away).map(|()| Removal::Done)
+                let removal = if is_called(name, REMOVED) {
+                    remove_all(files.as_ref(), &away).map(|()| Removal::Done)
+                } else if is_called(name, REMOVING) {
+                    match found::meta(files.as_ref(), &away) {
+                        Some(meta) => finish(files.as_ref(), &folder, &away, &meta.session_id, now),
+                        None => {
+                            Ok(Removal::Failed("nothing in it says whose session it is; give it its name".to_owned()))
+                        }
                     }
-                    None => Ok(Removal::Failed("it is a finished session without a name; give it one".to_owned())),
+                } else {
+                    continue;
                 };
                 let problem = match removal {
                     Ok(Removal::Failed(why)) => why,
@@ -116,7 +119,12 @@ enum Removal {
 fn finish(files: &dyn Files, folder: &Path, away: &Path, id: &str, now: Timestamp) -> io::Result<Removal> {
     // It may have been finished this very moment.
     if found::one(files, away, id).is_ok_and(|found| is_orphan(&found, now)) {
-        return remove_all(files, away).map(|()| Removal::Done);
+        let name = away.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let removed = folder.join(name.replacen(REMOVING, REMOVED, 1));
+        // From here on nobody puts it back, whatever is left of it.
+        files.rename(away, &removed)?;
+        files.sync_dir(folder)?;
+        return remove_all(files, &removed).map(|()| Removal::Done);
     }
     let path = folder.join(id);
     if !found::is_absent(files, &path) {
@@ -135,19 +143,27 @@ fn is_orphan(found: &Found, now: Timestamp) -> bool {
         && now.since(found.changed_at.max(found.created_at())) >= ORPHAN_AGE
 }
 
-fn is_removal(name: &str) -> bool {
-    let digits = name.strip_prefix(REMOVING);
+fn is_called(name: &str, begin: &str) -> bool {
+    let digits = name.strip_prefix(begin);
     digits.is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// Removes a folder and all that is in it; what links lead to stays.
+/// Removes a folder and all that is in it; what links lead to stays. Another process may be at it as well.
 fn remove_all(files: &dyn Files, folder: &Path) -> io::Result<()> {
-    for entry in files.list(folder)? {
+    let unless_gone = |removed: io::Result<()>| match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    let entries = match files.list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listed => listed?,
+    };
+    for entry in entries {
         let path = folder.join(&entry.name);
         match entry.kind {
             FileKind::Dir => remove_all(files, &path)?,
-            _ => files.remove_file(&path)?,
+            _ => unless_gone(files.remove_file(&path))?,
         }
     }
-    files.remove_dir(folder)
+    unless_gone(files.remove_dir(folder))
 }
