@@ -34,7 +34,7 @@ pub(crate) struct Counted {
     pub linked: u64,
     /// Bytes of files read.
     pub bytes_read: u64,
-    /// Bytes the destination took.
+    /// Bytes that were sent and that the destination took.
     pub bytes_sent: u64,
     /// Files that were not taken after all.
     pub skipped: Vec<(Vec<u8>, &'static str)>,
@@ -100,8 +100,10 @@ impl Observer for Tally {
                 state.counts.bytes_read += state.active.get(&item).map_or(0, |(bytes, _)| *bytes);
                 self.tell("prepared", json!({ "item": item.0 }));
             }
-            Progress::Stored { item, bytes } => {
-                state.counts.bytes_sent += bytes;
+            Progress::Stored { item, bytes, is_found } => {
+                if !is_found {
+                    state.counts.bytes_sent += bytes;
+                }
                 state.counts.bytes_read += bytes;
                 let (total, held) = state.active.entry(item).or_default();
                 // What is stored is sealed, and a little longer than the file.
@@ -111,7 +113,7 @@ impl Observer for Tally {
                 if let Some(bars) = &mut state.bars {
                     bars.grow(&self.out, item, held, grown);
                 }
-                self.tell("stored", json!({ "item": item.0, "bytes": bytes }));
+                self.tell("stored", json!({ "item": item.0, "bytes": bytes, "found": is_found }));
             }
             Progress::Done { item, place, uploaded, bytes } => {
                 let held = state.active.remove(&item).map_or(0, |(_, held)| held);

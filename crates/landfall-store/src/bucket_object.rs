@@ -236,18 +236,6 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// From here on the object takes the place of what is there.
-    pub fn unguard_bucket_object(
-        &self,
-        lease: &Lease,
-        object: BucketObjectId,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.hold(lease, now)?;
-        self.connection.prepare_cached("UPDATE bucket_object SET is_guarded = 0 WHERE id = ?1")?.execute([object.0])?;
-        Ok(())
-    }
-
     /// Notes a part as handed to a carrier, before it is.
     pub fn bucket_part_sent(
         &self,
@@ -454,12 +442,26 @@ impl Tx<'_> {
         Ok(statement.query_row((item.0, object_key, tag), |row| row.get(0))?)
     }
 
-    /// Notes that the bucket took the item's object and then showed something else. Returns how often it has.
+    /// Notes that the bucket took the item's object and then showed something else. Returns how often it has, since a person
+    /// looked at it last.
     pub fn bucket_object_refuted(&self, lease: &Lease, why: &str, now: Timestamp) -> Result<usize, StoreError> {
+        self.note_accident(lease, "refuted", Some(why), now)
+    }
+
+    /// Notes that the bucket took parts of the item's object and lost them. Returns how often it has, since a person looked
+    /// at it last.
+    pub fn bucket_parts_lost(&self, lease: &Lease, now: Timestamp) -> Result<usize, StoreError> {
+        self.note_accident(lease, "lost", None, now)
+    }
+
+    fn note_accident(&self, lease: &Lease, kind: &str, why: Option<&str>, now: Timestamp) -> Result<usize, StoreError> {
         self.hold(lease, now)?;
-        self.note(lease.item, "refuted", Some(why), now)?;
-        let mut statement =
-            self.connection.prepare_cached("SELECT count(*) FROM event WHERE item = ?1 AND kind = 'refuted'")?;
-        Ok(statement.query_row([lease.item.0], |row| row.get(0))?)
+        self.note(lease.item, kind, why, now)?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT count(*) FROM event
+              WHERE item = ?1 AND kind = ?2
+                AND number > (SELECT coalesce(max(number), 0) FROM event WHERE item = ?1 AND kind = 'retried')",
+        )?;
+        Ok(statement.query_row((lease.item.0, kind), |row| row.get(0))?)
     }
 }

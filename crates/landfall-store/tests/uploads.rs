@@ -174,14 +174,13 @@ async fn uploads_go_one_after_the_other_unless_more_are_allowed() {
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_writes_nothing_of_an_upload() {
     type Write = fn(&Tx<'_>, &Lease, BucketObjectId) -> Result<(), StoreError>;
-    let writes: [(&str, Write); 15] = [
+    let writes: [(&str, Write); 14] = [
         ("prepared", |tx, lease, _| tx.upload_prepared(lease, &three_parts("other"), NOW)),
         ("new revision", |tx, lease, _| tx.new_upload_revision(lease, "changed", NOW)),
         ("opening", |tx, lease, id| tx.bucket_opening(lease, id, NOW, NOW)),
         ("opened", |tx, lease, id| tx.bucket_opened(lease, id, "up-2", NOW)),
         ("open lost", |tx, lease, id| tx.bucket_open_lost(lease, id, NOW)),
         ("set", |tx, lease, id| tx.set_bucket_object(lease, id, ObjectState::Stored, NOW)),
-        ("unguard", |tx, lease, id| tx.unguard_bucket_object(lease, id, NOW)),
         ("sent", |tx, lease, id| tx.bucket_part_sent(lease, id, PartNumber(1), NOW)),
         ("stored", |tx, lease, id| tx.bucket_part_stored(lease, id, PartNumber(1), "e", NOW)),
         ("refused", |tx, lease, id| tx.bucket_part_refused(lease, id, PartNumber(1), NOW)),

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, StreamBody};
 use landfall_core::{Code, Failure, PartNumber, Remedy, Timestamp};
 use landfall_transport::{
     Body, BodyError, Carrier, Loss, empty,
-    s3::{Bucket, CallError, Credentials, NewObject, Place, Request, Style, presign, request, sign},
+    s3::{Bucket, CallError, Condition, Credentials, NewObject, Place, Request, Style, presign, request, sign},
     vault::Origin,
     whole,
 };
@@ -242,7 +242,7 @@ fn a_request_that_cannot_be_made_is_refused_before_it_is_sent() {
 #[test]
 fn a_url_is_bound_to_its_headers() {
     let crc = landfall_core::Checksum::new(landfall_core::Algorithm::Crc32c, vec![7; 4]).unwrap();
-    let request = request::put("k", &NewObject::default(), 5, Some(&crc), None, true);
+    let request = request::put("k", &NewObject::default(), 5, Some(&crc), None, &Condition::Absent);
     let presigned = presign(&request, &place(), &credentials(), NOW, std::time::Duration::from_secs(60)).unwrap();
     let mut headers = presigned.headers.clone();
     headers.sort();
@@ -335,7 +335,7 @@ fn credentials() -> Credentials {
 }
 
 fn put() -> Request {
-    request::put_bytes("k", &NewObject::default(), Bytes::from_static(b"bytes"), None, false)
+    request::put_bytes("k", &NewObject::default(), Bytes::from_static(b"bytes"), None, &Condition::Always)
 }
 
 fn part() -> Request {

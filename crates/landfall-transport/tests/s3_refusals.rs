@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header::RETRY_AFTER};
 use landfall_core::{Algorithm, Checksum, Code, Remedy};
-use landfall_transport::s3::{Answer, Correction, NewObject, Refusal, refusal, refusal_of, request};
+use landfall_transport::s3::{Answer, Condition, Correction, NewObject, Refusal, refusal, refusal_of, request};
 
 /// Status, the code of the error or nothing, remedy, code.
 const TABLE: &[(u16, &str, Remedy, Code)] = &[
@@ -210,10 +210,10 @@ fn a_signature_that_is_too_old_is_renewed_whatever_it_is_called() {
 fn a_store_that_lacks_a_function_is_asked_without_it() {
     let crc = Checksum::new(Algorithm::Crc32c, vec![7; 4]).unwrap();
     let object = NewObject::default();
-    let plain = request::put("k", &object, 1, None, None, false);
-    let conditional = request::put("k", &object, 1, None, None, true);
-    let checked = request::put("k", &object, 1, Some(&crc), None, false);
-    let both = request::put("k", &object, 1, Some(&crc), None, true);
+    let plain = request::put("k", &object, 1, None, None, &Condition::Always);
+    let conditional = request::put("k", &object, 1, None, None, &Condition::Absent);
+    let checked = request::put("k", &object, 1, Some(&crc), None, &Condition::Always);
+    let both = request::put("k", &object, 1, Some(&crc), None, &Condition::Is("e".to_owned()));
     let announced = request::create("k", &NewObject { algorithm: Some(Algorithm::Crc64Nvme), ..object });
     let not_implemented =
         error(501, "NotImplemented", "A header you provided implies functionality that is not implemented");

@@ -26,6 +26,8 @@ pub enum Progress {
         item: ItemId,
         /// How many more bytes.
         bytes: u64,
+        /// They were found there: sent earlier, or arrived without an answer.
+        is_found: bool,
     },
     /// An item is done: durable in the vault and in the journal.
     Done {

@@ -1,12 +1,15 @@
 //! Whether a destination can be reached, as all that talk to it in this process know it.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use http_body_util::BodyExt as _;
 use landfall_core::{Code, Failure, Gate, Remedy, RetryPolicy};
 use landfall_env::Env;
+use landfall_transport::Body;
 
 use crate::engine::Inner;
 
@@ -18,6 +21,8 @@ pub(crate) struct Reach {
     gates: Arc<Mutex<Gates>>,
 }
 
+/// Bytes that moved so short a time ago may still be moving.
+const MOVING: Duration = Duration::from_secs(5);
 /// How long the request that finds out whether the destination is back keeps the others waiting.
 const PROBE: Duration = Duration::from_secs(2);
 
@@ -38,6 +43,15 @@ struct Gates {
     room: Gate,
     /// Why one is shut.
     last: Option<Failure>,
+    /// When something failed last.
+    failed_at: Option<Duration>,
+    /// When bytes of a request moved last that was sent after that.
+    moved_at: Option<Duration>,
+    /// How many have something that they want stored, or that is under way.
+    storing: usize,
+    /// Since when those who are at work get no further, and why; `None` for those who do.
+    at_work: BTreeMap<u64, Option<(Duration, Failure)>>,
+    entered: u64,
 }
 
 impl Gates {
@@ -65,9 +79,75 @@ impl Reach {
         Some((away, gates.last.clone()?))
     }
 
+    /// How long nothing has come of anything, and why. `None` while something may: bytes are moving of a request that
+    /// finds out whether it is back; it is full, and nobody has anything to store; somebody gets further.
+    ///
+    /// A destination that answers one question and not the next is never [away](Self::away). Whoever needs both gets no
+    /// further.
+    pub(crate) fn hopeless(&self) -> Option<(Duration, Failure)> {
+        let now = self.env.clock.monotonic();
+        let gates = self.gates();
+        if gates.moved_at.is_some_and(|at| now.saturating_sub(at) < MOVING) {
+            return None;
+        }
+        let full = gates.room.away_for(now).filter(|_| gates.storing > 0);
+        let away = gates.reach.away_for(now).max(full).zip(gates.last.clone());
+        let stuck = gates.at_work.values().map(Option::as_ref).collect::<Option<Vec<_>>>();
+        let stuck = stuck.and_then(|stuck| stuck.into_iter().max_by_key(|(since, _)| *since).cloned());
+        let stuck = stuck.map(|(since, failure)| (now.saturating_sub(since), failure));
+        [away, stuck].into_iter().flatten().max_by_key(|(time, _)| *time)
+    }
+
     /// Forgets that it was out of reach, or full: whoever starts a run wants to know how it is now.
     pub(crate) fn try_anew(&self) {
-        *self.gates() = Gates::default();
+        let mut gates = self.gates();
+        (gates.reach, gates.room, gates.last) = (Gate::Open, Gate::Open, None);
+        let now = self.env.clock.monotonic();
+        for (since, _) in gates.at_work.values_mut().flatten() {
+            *since = now;
+        }
+    }
+
+    /// Somebody begins to work for the destination.
+    pub(crate) fn enter(&self) -> AtWork {
+        let mut gates = self.gates();
+        gates.entered += 1;
+        let number = gates.entered;
+        gates.at_work.insert(number, None);
+        drop(gates);
+        AtWork { reach: self.clone(), number }
+    }
+
+    /// Repeats a question that somebody waits for, until the destination has been away, or it got no answer, for longer
+    /// than `patience`.
+    pub(crate) async fn patiently<T, F>(
+        &self,
+        patience: Duration,
+        mut question: impl FnMut() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut since = None;
+        loop {
+            // The gate keeps the next one until it is time for it.
+            match question().await {
+                Err(failure) if matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask) => {
+                    let now = self.env.clock.monotonic();
+                    let unanswered = now.saturating_sub(*since.get_or_insert(now));
+                    let away = self.away().map_or(unanswered, |(away, _)| away.max(unanswered));
+                    if is_over(away, &failure, patience) {
+                        return Err(failure);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Whether it has been away for longer than `patience`.
+    pub(crate) fn is_given_up(&self, patience: Duration) -> bool {
+        self.away().is_some_and(|(away, failure)| is_over(away, &failure, patience))
     }
 
     /// Takes note of a failure: whether it says that the destination is away, or that it is there. One that answers
@@ -90,6 +170,7 @@ impl Reach {
                 let gate = if takes_nothing { &mut gates.room } else { &mut gates.reach };
                 gate.on_failure(&self.policy, now, retry_after, fraction);
                 gates.last = Some(failure.clone());
+                (gates.failed_at, gates.moved_at) = (Some(now), None);
             }
             None if failure.code != Code::BadAnswer => gates.came_through(kind, now),
             None => {}
@@ -103,7 +184,11 @@ impl Reach {
     }
 
     /// Waits until the destination may be tried. While it is away, or full, one caller at a time finds out.
-    pub(crate) async fn pass(&self, kind: Kind) {
+    pub(crate) async fn pass(&self, kind: Kind) -> Passage {
+        let mut passage = Passage { reach: self.clone(), kind, since: Duration::ZERO };
+        if kind == Kind::Store {
+            self.gates().storing += 1;
+        }
         loop {
             let now = self.env.clock.monotonic();
             let may = {
@@ -117,12 +202,83 @@ impl Reach {
                     }),
                 }
             };
-            let Err(until) = may else { return };
+            let Err(until) = may else {
+                passage.since = now;
+                return passage;
+            };
             tokio::time::sleep(until.saturating_sub(now).max(Duration::from_millis(5))).await;
         }
     }
 
     fn gates(&self) -> MutexGuard<'_, Gates> {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether patience is at its end. A vault that somebody here holds is there, and they were told whom to continue or to
+/// end; whoever has no patience at all does not wait for them either.
+pub(crate) fn is_over(away: Duration, failure: &Failure, patience: Duration) -> bool {
+    away >= patience && (failure.code != Code::VaultHeld || patience.is_zero())
+}
+
+/// A request that was let pass. It is under way until this is dropped.
+pub(crate) struct Passage {
+    reach: Reach,
+    kind: Kind,
+    since: Duration,
+}
+
+impl Passage {
+    /// Sees the bytes of the request's body move.
+    pub(crate) fn watch(self: &Arc<Self>, body: Body) -> Body {
+        let passage = Arc::clone(self);
+        body.map_frame(move |frame| {
+            passage.moved();
+            frame
+        })
+        .boxed_unsync()
+    }
+
+    fn moved(&self) {
+        let now = self.reach.env.clock.monotonic();
+        let mut gates = self.reach.gates();
+        if gates.failed_at.is_none_or(|failed| failed < self.since) {
+            gates.moved_at = Some(now);
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if self.kind == Kind::Store {
+            self.reach.gates().storing -= 1;
+        }
+    }
+}
+
+/// Somebody who works for the destination, until this is dropped.
+pub(crate) struct AtWork {
+    reach: Reach,
+    number: u64,
+}
+
+impl AtWork {
+    /// They had to wait, and got no further.
+    pub(crate) fn is_stuck(&self, failure: &Failure) {
+        let now = self.reach.env.clock.monotonic();
+        if let Some(stuck) = self.reach.gates().at_work.get_mut(&self.number) {
+            stuck.get_or_insert_with(|| (now, failure.clone()));
+        }
+    }
+
+    /// They got further.
+    pub(crate) fn gets_further(&self) {
+        self.reach.gates().at_work.insert(self.number, None);
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.reach.gates().at_work.remove(&self.number);
     }
 }

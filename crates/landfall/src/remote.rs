@@ -1,6 +1,6 @@
 //! The vault as the engine calls it: every call passes the gate, and every failure is classified.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use landfall_core::{Code, Failure, Remedy};
@@ -46,6 +46,10 @@ impl Remote {
     /// How long the vault has been out of reach or has taken nothing, and why.
     pub(crate) fn away(&self) -> Option<(Duration, Failure)> {
         self.reach.away()
+    }
+
+    pub(crate) fn hopeless(&self) -> Option<(Duration, Failure)> {
+        self.reach.hopeless()
     }
 
     pub(crate) fn try_anew(&self) {
@@ -129,7 +133,8 @@ impl Remote {
 
     /// One try: a lost answer is the caller's to settle.
     pub(crate) async fn put_part(&self, grant: &Grant, part: &PartChecksum, body: Body) -> Result<(), CallFailure> {
-        self.reach.pass(Kind::Store).await;
+        let passage = Arc::new(self.reach.pass(Kind::Store).await);
+        let body = passage.watch(body);
         let request = request::put_part(grant, part).map_err(CallFailure::Failed)?;
         match self.vault.call(request, Some(body)).await {
             Ok(answer) => self.judge(Kind::Store, answer::part_stored(&answer, part)).map_err(CallFailure::Failed),
@@ -145,7 +150,7 @@ impl Remote {
 
     /// Starts reading a file's content from a byte on; the thumbnail's with `preview`.
     pub(crate) async fn fetch(&self, id: i64, preview: bool, from: u64) -> Result<http::Response<Body>, Failure> {
-        self.reach.pass(Kind::Ask).await;
+        let _passage = self.reach.pass(Kind::Ask).await;
         let request = if preview { request::preview(id) } else { request::download(id) };
         match self.vault.stream(request.from_byte(from)).await {
             Ok(response) => {
@@ -156,23 +161,18 @@ impl Remote {
         }
     }
 
-    /// Repeats a question that somebody waits for, until the vault has been away for longer than patience lasts.
-    pub(crate) async fn patiently<T, F>(&self, mut question: impl FnMut() -> F) -> Result<T, Failure>
+    /// Repeats a question that somebody waits for, until the vault has been away, or did not answer it, for longer than
+    /// patience lasts.
+    pub(crate) async fn patiently<T, F>(&self, question: impl FnMut() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        loop {
-            match question().await {
-                // The gate keeps the next one until it is time for it.
-                Err(failure) if matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask) && !self.is_given_up() => {}
-                other => return other,
-            }
-        }
+        self.reach.patiently(self.patience, question).await
     }
 
     /// Whether the vault has been away for longer than patience lasts.
     pub(crate) fn is_given_up(&self) -> bool {
-        self.away().is_some_and(|(away, failure)| away >= self.patience && failure.code != Code::VaultHeld)
+        self.reach.is_given_up(self.patience)
     }
 
     /// A question: harmless however often it is sent.
@@ -199,7 +199,7 @@ impl Remote {
     }
 
     async fn once(&self, kind: Kind, request: Request) -> Result<Answer, Failure> {
-        self.reach.pass(kind).await;
+        let _passage = self.reach.pass(kind).await;
         self.vault.call(request, None).await.map_err(|error| self.note(kind, failure_of(error)))
     }
 

@@ -11,11 +11,13 @@ use futures_util::{
     future::{AbortHandle, BoxFuture, abortable},
     stream::FuturesUnordered,
 };
-use landfall_core::{ClassLimits, Code, Failure, ItemId};
+use landfall_core::{ClassLimits, Failure, ItemId};
 use landfall_store::{Lease, Outlook, Version};
 use tokio::sync::watch;
 
-use crate::{Engine, Error, Observer, Progress, Session, drive::Driven, reap::Reaped, site::Site, worker::Worker};
+use crate::{
+    Engine, Error, Observer, Progress, Session, drive::Driven, reach::is_over, reap::Reaped, site::Site, worker::Worker,
+};
 
 /// How a run is limited.
 #[derive(Clone)]
@@ -23,7 +25,7 @@ pub struct RunOptions {
     /// Stop claiming after this long, and checkpoint.
     pub budget: Option<Duration>,
     /// End when the vault has been out of reach for this long without a break. `None`: wait for ever. A vault in this
-    /// process that another one holds ([`Code::VaultHeld`]) is waited for without an end, unless this is zero.
+    /// process that another one holds ([`Code::VaultHeld`](crate::Code)) is waited for without an end, unless this is zero.
     pub patience: Option<Duration>,
     /// Says when to stop.
     pub stop: Stop,
@@ -384,18 +386,13 @@ impl Keeper<'_> {
         if self.options.budget.is_some_and(|budget| spent >= budget) {
             return Some(RunEnd::BudgetSpent);
         }
-        let away = self.site.away();
-        if self.was_away && away.is_none() {
+        let is_away = self.site.away().is_some();
+        if self.was_away && !is_away {
             self.observer.saw(Progress::Back);
         }
-        self.was_away = away.is_some();
-        let (away, failure) = away?;
-        let patience = self.options.patience?;
-        if failure.code == Code::VaultHeld && !patience.is_zero() {
-            // It is there. Someone here has been told whom to continue or to end.
-            return None;
-        }
-        (away >= patience).then_some(RunEnd::Away(failure))
+        self.was_away = is_away;
+        let ((away, failure), patience) = self.site.hopeless().zip(self.options.patience)?;
+        is_over(away, &failure, patience).then_some(RunEnd::Away(failure))
     }
 
     async fn claim(&self, outlook: &Outlook, limits: ClassLimits, room: usize) -> Result<Vec<Lease>, Error> {

@@ -93,7 +93,7 @@ impl Drive {
         self.known.insert(id);
         // Not before it is written: otherwise whoever asks next would count it again.
         if found > 0 {
-            self.observer.saw(Progress::Stored { item: self.lease.item, bytes: found });
+            self.observer.saw(Progress::Stored { item: self.lease.item, bytes: found, is_found: true });
         }
         Ok(())
     }
@@ -163,7 +163,8 @@ impl Drive {
             Ok(()) => {
                 self.write(move |tx, lease, now| tx.part_stored(lease, id, number, now)).await?;
                 if object.role == Role::File {
-                    self.observer.saw(Progress::Stored { item: self.lease.item, bytes: sum.length });
+                    let bytes = sum.length;
+                    self.observer.saw(Progress::Stored { item: self.lease.item, bytes, is_found: false });
                 }
                 return Ok(());
             }

@@ -21,6 +21,9 @@ pub(crate) trait Site: Send + Sync {
     /// How long it has been out of reach or has taken nothing, and why.
     fn away(&self) -> Option<(Duration, Failure)>;
 
+    /// How long nothing has come of anything, and why; `None` while something may.
+    fn hopeless(&self) -> Option<(Duration, Failure)>;
+
     /// Whatever was found out about that is to be found out anew: the next request goes at once.
     fn try_anew(&self);
 
@@ -46,6 +49,10 @@ impl Site for Session {
 
     fn away(&self) -> Option<(Duration, Failure)> {
         self.inner.remote.away()
+    }
+
+    fn hopeless(&self) -> Option<(Duration, Failure)> {
+        self.inner.remote.hopeless()
     }
 
     fn try_anew(&self) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use landfall_core::{Algorithm, Checksum, PartNumber, Timestamp};
 use landfall_transport::{
-    s3::{CompletedPart, Credentials, NewObject, Place, Request, Style, UploadMarker, request},
+    s3::{CompletedPart, Condition, Credentials, NewObject, Place, Request, Style, UploadMarker, request},
     vault::Origin,
 };
 
@@ -54,7 +54,7 @@ pub enum Operation {
         parts: Vec<CompletedPart>,
         whole: Option<Checksum>,
         size: u64,
-        only_if_absent: bool,
+        condition: Condition,
     },
     Abort {
         key: String,
@@ -70,14 +70,14 @@ pub enum Operation {
         body: Vec<u8>,
         checksum: Option<Checksum>,
         is_hashed: bool,
-        only_if_absent: bool,
+        condition: Condition,
     },
     PutBytes {
         key: String,
         object: Object,
         body: Vec<u8>,
         checksum: Option<Checksum>,
-        only_if_absent: bool,
+        condition: Condition,
     },
     Head {
         key: String,
@@ -155,18 +155,18 @@ impl Case {
                 is_hashed.then(|| sha256(body)),
             ),
             Operation::ListParts { key, upload_id, after } => request::list_parts(key, upload_id, *after),
-            Operation::Complete { key, upload_id, parts, whole, size, only_if_absent } => {
-                request::complete(key, upload_id, parts, whole.as_ref(), *size, *only_if_absent)
+            Operation::Complete { key, upload_id, parts, whole, size, condition } => {
+                request::complete(key, upload_id, parts, whole.as_ref(), *size, condition)
             }
             Operation::Abort { key, upload_id } => request::abort(key, upload_id),
             Operation::ListUploads { prefix, after } => request::list_uploads(prefix, after.as_ref()),
-            Operation::Put { key, object, body, checksum, is_hashed, only_if_absent } => object.with(|object| {
+            Operation::Put { key, object, body, checksum, is_hashed, condition } => object.with(|object| {
                 let hash = is_hashed.then(|| sha256(body));
-                request::put(key, object, body.len() as u64, checksum.as_ref(), hash, *only_if_absent)
+                request::put(key, object, body.len() as u64, checksum.as_ref(), hash, condition)
             }),
-            Operation::PutBytes { key, object, body, checksum, only_if_absent } => object.with(|object| {
-                request::put_bytes(key, object, body.clone().into(), checksum.as_ref(), *only_if_absent)
-            }),
+            Operation::PutBytes { key, object, body, checksum, condition } => {
+                object.with(|object| request::put_bytes(key, object, body.clone().into(), checksum.as_ref(), condition))
+            }
             Operation::Head { key } => request::head(key),
             Operation::Get { key, from } => request::get(key, *from),
             Operation::Delete { key } => request::delete(key),
@@ -232,7 +232,11 @@ fn operation(which: u64, random: &mut Random) -> Operation {
     let length = random.below(300) as usize;
     let body = random.bytes(length);
     let upload_id = if random.chance(4) { random.key() } else { random.word(120) };
-    let only_if_absent = random.chance(2);
+    let condition = match random.below(4) {
+        0 => Condition::Is(random.word(40)),
+        1 => Condition::Absent,
+        _ => Condition::Always,
+    };
     let is_hashed = random.chance(2);
     let checksum = checksum(random);
     match which {
@@ -248,7 +252,7 @@ fn operation(which: u64, random: &mut Random) -> Operation {
                 random.one(&[None, Some(Algorithm::Crc64Nvme), Some(Algorithm::Crc32c), Some(Algorithm::Sha256)]);
             let parts = (1..=1 + random.below(5)).map(|number| part(number as u32, algorithm, random)).collect();
             let whole = algorithm.filter(|_| is_hashed).map(|algorithm| checksum_of(algorithm, random));
-            Operation::Complete { key, upload_id, parts, whole, size: random.below(1 << 40), only_if_absent }
+            Operation::Complete { key, upload_id, parts, whole, size: random.below(1 << 40), condition }
         }
         5 => Operation::Abort { key, upload_id },
         6 => {
@@ -256,8 +260,8 @@ fn operation(which: u64, random: &mut Random) -> Operation {
             let after = random.chance(2).then_some(UploadMarker { key, upload_id });
             Operation::ListUploads { prefix: maybe(random), after }
         }
-        7 => Operation::Put { key, object: object(random), body, checksum, is_hashed, only_if_absent },
-        8 => Operation::PutBytes { key, object: object(random), body, checksum, only_if_absent },
+        7 => Operation::Put { key, object: object(random), body, checksum, is_hashed, condition },
+        8 => Operation::PutBytes { key, object: object(random), body, checksum, condition },
         9 => Operation::Head { key },
         10 => Operation::Get { key, from: if random.chance(2) { 0 } else { random.below(1 << 40) } },
         11 => Operation::Delete { key },

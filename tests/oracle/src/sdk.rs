@@ -30,7 +30,7 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use landfall_core::{Algorithm, Checksum};
-use landfall_transport::s3::Style;
+use landfall_transport::s3::{Condition, Style};
 
 use crate::case::{Case, Object, Operation};
 
@@ -167,11 +167,20 @@ macro_rules! upload_part {
     };
 }
 macro_rules! put {
-    ($client:expr, $bucket:expr, $key:expr, $object:expr, $checksum:expr, $only_if_absent:expr, $length:expr) => {
+    ($client:expr, $bucket:expr, $key:expr, $object:expr, $checksum:expr, $condition:expr, $length:expr) => {
         checksum!(object!($client.put_object().bucket($bucket).key($key), $object), $checksum)
-            .set_if_none_match($only_if_absent.then(|| "*".to_owned()))
+            .set_if_none_match(absent($condition))
+            .set_if_match(is($condition))
             .content_length($length as i64)
     };
+}
+
+fn absent(condition: &Condition) -> Option<String> {
+    (*condition == Condition::Absent).then(|| "*".to_owned())
+}
+
+fn is(condition: &Condition) -> Option<String> {
+    if let Condition::Is(etag) = condition { Some(format!("\"{etag}\"")) } else { None }
 }
 
 /// Everything is answered with 404; any other error means that nothing was sent.
@@ -195,7 +204,7 @@ async fn send(client: &Client, case: &Case) -> String {
             let parts = client.list_parts().bucket(bucket).key(key).upload_id(upload_id);
             told(parts.set_part_number_marker(after).send().await)
         }
-        Operation::Complete { key, upload_id, parts, whole, size, only_if_absent } => {
+        Operation::Complete { key, upload_id, parts, whole, size, condition } => {
             let mut list = CompletedMultipartUpload::builder();
             for part in parts {
                 let one =
@@ -209,7 +218,8 @@ async fn send(client: &Client, case: &Case) -> String {
                 .set_checksum_type(whole.map(|whole| kind(whole.algorithm())))
                 .set_checksum_crc64_nvme(text_of(whole, Algorithm::Crc64Nvme))
                 .set_mpu_object_size(whole.map(|_| *size as i64))
-                .set_if_none_match(only_if_absent.then(|| "*".to_owned()));
+                .set_if_none_match(absent(condition))
+                .set_if_match(is(condition));
             told(complete.send().await)
         }
         Operation::Abort { key, upload_id } => {
@@ -224,13 +234,13 @@ async fn send(client: &Client, case: &Case) -> String {
                 .set_upload_id_marker(upload_id);
             told(uploads.send().await)
         }
-        Operation::Put { key, object, body, checksum, is_hashed, only_if_absent } => {
-            let put = put!(client, bucket, key, object, checksum.as_ref(), only_if_absent, body.len());
+        Operation::Put { key, object, body, checksum, is_hashed, condition } => {
+            let put = put!(client, bucket, key, object, checksum.as_ref(), condition, body.len());
             let put = put.body(ByteStream::from(body.clone())).customize();
             told(if *is_hashed { put } else { put.disable_payload_signing() }.send().await)
         }
-        Operation::PutBytes { key, object, body, checksum, only_if_absent } => {
-            let put = put!(client, bucket, key, object, checksum.as_ref(), only_if_absent, body.len());
+        Operation::PutBytes { key, object, body, checksum, condition } => {
+            let put = put!(client, bucket, key, object, checksum.as_ref(), condition, body.len());
             told(put.body(ByteStream::from(body.clone())).send().await)
         }
         Operation::Head { key } => {
@@ -259,9 +269,9 @@ async fn presign(client: &Client, case: &Case, config: PresigningConfig) -> Opti
             let part = upload_part!(client, bucket, key, upload_id, number, checksum.as_ref(), body.len());
             part.presigned(config).await.map_err(|error| format!("{error:?}"))
         }
-        Operation::Put { key, object, body, checksum, only_if_absent, .. }
-        | Operation::PutBytes { key, object, body, checksum, only_if_absent } => {
-            let put = put!(client, bucket, key, object, checksum.as_ref(), only_if_absent, body.len());
+        Operation::Put { key, object, body, checksum, condition, .. }
+        | Operation::PutBytes { key, object, body, checksum, condition } => {
+            let put = put!(client, bucket, key, object, checksum.as_ref(), condition, body.len());
             put.presigned(config).await.map_err(|error| format!("{error:?}"))
         }
         Operation::Head { key } => {

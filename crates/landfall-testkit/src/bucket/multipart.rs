@@ -124,7 +124,7 @@ impl State {
             return Ok(Reply::xml(answer));
         }
         let upload = self.upload(call)?;
-        if let Err(refusal) = self.check_absent(call, self.profile.complete_if_none_match) {
+        if let Err(refusal) = self.check_condition(call, self.profile.complete_if_none_match) {
             if self.profile.complete_if_none_match == IfNoneMatch::Conflict {
                 self.uploads.remove(&upload_id);
             }

@@ -26,7 +26,7 @@ impl State {
         {
             return Err(Refusal::not_implemented("`If-None-Match` is not implemented"));
         }
-        self.check_absent(call, self.profile.put_if_none_match)?;
+        self.check_condition(call, self.profile.put_if_none_match)?;
         let kept = claimed.map(|(algorithm, text)| Kept { algorithm, cover: Cover::FullObject, text });
         let added = || {
             let algorithm = Algorithm::Crc64Nvme;
@@ -89,10 +89,18 @@ impl State {
         Ok(Reply::empty(StatusCode::NO_CONTENT))
     }
 
-    /// Refuses what was to be created only if it is not there, if it is there.
-    pub(super) fn check_absent(&self, call: &Call<'_>, obedience: IfNoneMatch) -> Result<(), Refusal> {
-        if call.head.headers.contains_key("if-match") {
-            return Err(Refusal::not_implemented("`If-Match` on a write is not known here"));
+    /// Refuses what was to be written only if nothing is there, or only over one object, if something else is.
+    pub(super) fn check_condition(&self, call: &Call<'_>, obedience: IfNoneMatch) -> Result<(), Refusal> {
+        if let Some(wanted) = call.header("if-match") {
+            return match obedience {
+                IfNoneMatch::NotImplemented => Err(Refusal::not_implemented("`If-Match` is not implemented")),
+                IfNoneMatch::Ignored => Ok(()),
+                IfNoneMatch::Obeyed | IfNoneMatch::Conflict => match self.objects.get(&call.place()) {
+                    Some(object) if quoted(&object.etag) == wanted => Ok(()),
+                    Some(_) => Err(precondition_failed("If-Match")),
+                    None => Err(Refusal::new(404, "NoSuchKey", "there is no object of this key")),
+                },
+            };
         }
         let Some(condition) = call.header("if-none-match") else { return Ok(()) };
         if condition != "*" {

@@ -56,7 +56,7 @@ pub enum WrongRegion {
     Accepted,
 }
 
-/// What `If-None-Match: *` does.
+/// What `If-None-Match: *` does. `If-Match` on a write is obeyed, ignored or not implemented just like it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfNoneMatch {
     /// 412 `PreconditionFailed` where there is an object.

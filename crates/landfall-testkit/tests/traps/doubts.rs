@@ -1,5 +1,6 @@
 //! What a bucket says that it holds is looked at before it is believed.
 
+use landfall::ItemSummary;
 use landfall_env::Sabotage;
 use landfall_testkit::bucket::Object;
 
@@ -81,4 +82,95 @@ async fn a_bucket_that_keeps_showing_something_else_needs_a_person() {
     let (code, message) = world.item(item).await.blocked.expect("somebody has to look");
     assert_eq!(code.unwrap().as_str(), "bad-answer", "{message}");
     assert_eq!(world.requests(Operation::CompleteMultipartUpload).len(), 3);
+}
+
+/// A bucket that drops what it holds is not sent it for ever. Whoever says `retry` has seen to it.
+#[tokio::test]
+async fn a_bucket_that_keeps_dropping_open_uploads_needs_a_person() {
+    let world = World::new().await;
+    world
+        .server
+        .script(On::every(Operation::CompleteMultipartUpload), Fault::Answer(Answer::error(404, "NoSuchUpload")));
+    world.server.script(On::every(Operation::ListParts), Fault::Answer(Answer::error(404, "NoSuchUpload")));
+    let item = world.enqueue("a", SIZE).await;
+    world.run().await;
+    let (_, message) = world.item(item).await.blocked.expect("somebody has to look");
+    assert!(message.contains("dropped"), "{message}");
+    assert_eq!(world.times_sent(1), 3);
+    world.server.clear_script();
+    assert_eq!(world.engine.retry(Some(vec![item])).await.unwrap(), 1);
+    world.run().await;
+    assert_eq!(world.item(item).await.state, "done");
+}
+
+/// Something of ours that arrived and that we gave up lies under `a`; other bytes are to go there now.
+async fn with_leftover(operation: Operation, is_known: bool) -> World {
+    let world = World::new().await;
+    if is_known {
+        // From here on it is left to the bucket to look what is there.
+        world.bucket.test().await.unwrap();
+    }
+    world.server.script(On::first(operation).key("a"), Fault::HoldAnswer(Gate::new()));
+    let size = if operation == Operation::PutObject { 10 } else { 2 * MIB };
+    let item = world.enqueue("a", size).await;
+    let meanwhile = async {
+        world.server.until(|state| state.object("a").is_some()).await;
+        world.engine.cancel(vec![item]).await.unwrap();
+    };
+    tokio::join!(world.run(), meanwhile);
+    world
+}
+
+/// In one request and of parts; where the bucket is known to guard, and where it is not.
+const WAYS: [(Operation, usize, bool); 4] = [
+    (Operation::PutObject, 1000, false),
+    (Operation::PutObject, 1000, true),
+    (Operation::CompleteMultipartUpload, SIZE, false),
+    (Operation::CompleteMultipartUpload, SIZE, true),
+];
+
+/// Uploads over a leftover; at the moment when it is to be replaced, something happens to it.
+async fn uploaded_over_leftover(way: (Operation, usize, bool), change: impl FnOnce(&World)) -> (World, ItemSummary) {
+    let (operation, size, is_known) = way;
+    let world = with_leftover(operation, is_known).await;
+    // Where the bucket looks itself, the first request finds the leftover.
+    let replaces = 1 + usize::from(is_known);
+    let (earlier, gate) = (world.requests(operation).len(), Gate::new());
+    world.server.script(On::nth(operation, replaces as u64).key("a"), Fault::HoldRequest(gate.clone()));
+    let item = world.enqueue("a", size).await;
+    let meanwhile = async {
+        world.server.until(|state| state.requests_for(operation).count() == earlier + replaces).await;
+        change(&world);
+        gate.open();
+    };
+    tokio::join!(world.run(), meanwhile);
+    let item = world.item(item).await;
+    (world, item)
+}
+
+#[tokio::test]
+async fn what_a_home_left_without_ever_calling_it_done_is_replaced() {
+    for way in WAYS {
+        let (world, item) = uploaded_over_leftover(way, |_| {}).await;
+        world.assert_uploaded("a", way.1, &item).await;
+    }
+}
+
+/// The leave to replace is for the one object that was seen.
+#[tokio::test]
+async fn what_takes_the_place_of_a_leftover_at_the_last_moment_is_not_replaced() {
+    for way in WAYS {
+        let other = b"somebody else's".as_slice();
+        let (world, item) = uploaded_over_leftover(way, |world| world.server.put("a", other)).await;
+        assert_eq!(item.blocked.unwrap().0.unwrap().as_str(), "key-taken", "{way:?}");
+        assert_eq!(world.server.object("a").unwrap().bytes, other);
+    }
+}
+
+#[tokio::test]
+async fn a_leftover_that_is_gone_at_the_last_moment_is_no_hindrance() {
+    for way in WAYS {
+        let (world, item) = uploaded_over_leftover(way, |world| world.server.remove("a")).await;
+        world.assert_uploaded("a", way.1, &item).await;
+    }
 }

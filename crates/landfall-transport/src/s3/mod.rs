@@ -31,7 +31,7 @@ pub use self::{
     moment::date,
     place::{BadPlace, Place, Style},
     refusal::{Correction, Refusal, refusal, refusal_of},
-    request::{CompletedPart, NewObject, Payload, Request, UploadMarker},
+    request::{CompletedPart, Condition, NewObject, Payload, Request, UploadMarker},
     signature::{Presigned, presign, sign},
 };
 pub use crate::vault::{Answer, CallError};

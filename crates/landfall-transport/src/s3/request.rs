@@ -55,6 +55,18 @@ pub struct NewObject<'a> {
     pub metadata: &'a [(&'a str, &'a str)],
 }
 
+/// What must be under a key for something to be written there. Some stores ignore it.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Anything, or nothing.
+    Always,
+    /// Nothing.
+    Absent,
+    /// The object with this ETag, without quotes.
+    Is(String),
+}
+
 /// The name of [`NewObject::tag`] among an object's metadata.
 pub const TAG: &str = "landfall-id";
 
@@ -132,7 +144,7 @@ pub fn complete(
     parts: &[CompletedPart],
     whole: Option<&Checksum>,
     size: u64,
-    only_if_absent: bool,
+    condition: &Condition,
 ) -> Request {
     let mut request = Request::of_object(Method::POST, key).with("uploadId", upload_id);
     request.header("content-type", "application/xml");
@@ -143,7 +155,7 @@ pub fn complete(
         request.header(CHECKSUM_TYPE, kind(whole.algorithm()));
         request.header("x-amz-mp-object-size", size.to_string());
     }
-    request.only_if_absent(only_if_absent);
+    request.only_if(condition);
     request.payload = Payload::Bytes(part_list(parts).into());
     request
 }
@@ -179,9 +191,9 @@ pub fn put(
     length: u64,
     checksum: Option<&Checksum>,
     sha256: Option<[u8; 32]>,
-    only_if_absent: bool,
+    condition: &Condition,
 ) -> Request {
-    put_payload(key, object, Payload::Stream { length, sha256 }, checksum, only_if_absent)
+    put_payload(key, object, Payload::Stream { length, sha256 }, checksum, condition)
 }
 
 /// Stores an object of these bytes at once. [`super::answer::stored`] reads the answer.
@@ -190,9 +202,9 @@ pub fn put_bytes(
     object: &NewObject<'_>,
     bytes: Bytes,
     checksum: Option<&Checksum>,
-    only_if_absent: bool,
+    condition: &Condition,
 ) -> Request {
-    put_payload(key, object, Payload::Bytes(bytes), checksum, only_if_absent)
+    put_payload(key, object, Payload::Bytes(bytes), checksum, condition)
 }
 
 fn put_payload(
@@ -200,12 +212,12 @@ fn put_payload(
     object: &NewObject<'_>,
     payload: Payload,
     checksum: Option<&Checksum>,
-    only_if_absent: bool,
+    condition: &Condition,
 ) -> Request {
     let mut request = Request::of_object(Method::PUT, key);
     request.describe(object);
     request.checksum(checksum);
-    request.only_if_absent(only_if_absent);
+    request.only_if(condition);
     request.payload = payload;
     request
 }
@@ -285,9 +297,11 @@ impl Request {
         }
     }
 
-    fn only_if_absent(&mut self, only: bool) {
-        if only {
-            self.header("if-none-match", "*");
+    fn only_if(&mut self, condition: &Condition) {
+        match condition {
+            Condition::Always => {}
+            Condition::Absent => self.header("if-none-match", "*"),
+            Condition::Is(etag) => self.header("if-match", format!("\"{etag}\"")),
         }
     }
 
@@ -398,7 +412,7 @@ mod tests {
             etag: etag.to_owned(),
             checksum: Some(crc(1)),
         };
-        let request = complete("k", "id", &[part(2, "b<&"), part(1, "\"a\"")], Some(&crc(2)), 7, true);
+        let request = complete("k", "id", &[part(2, "b<&"), part(1, "\"a\"")], Some(&crc(2)), 7, &Condition::Absent);
         let Payload::Bytes(body) = &request.payload else { panic!("it has a body") };
         let expected = concat!(
             r#"<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">"#,
@@ -430,11 +444,13 @@ mod tests {
         assert_eq!(said(&created, "x-amz-checksum-type").as_deref(), Some("COMPOSITE"));
         assert_eq!(said(&created, "x-amz-meta-landfall-id").as_deref(), Some("t"));
         let part = CompletedPart { number: PartNumber(1), etag: "a".to_owned(), checksum: Some(crc.clone()) };
-        let completed = complete("k", "id", &[part], Some(&crc), 7, false);
+        let completed = complete("k", "id", &[part], Some(&crc), 7, &Condition::Always);
         for name in ["x-amz-checksum-type", "x-amz-checksum-crc32c", "x-amz-mp-object-size"] {
             assert_eq!(said(&completed, name), None);
         }
         assert_eq!(said(&completed, "if-none-match"), None);
+        let replaced = put_bytes("k", &object, Bytes::new(), None, &Condition::Is("e-2".to_owned()));
+        assert_eq!(said(&replaced, "if-match").as_deref(), Some("\"e-2\""));
     }
 
     #[test]

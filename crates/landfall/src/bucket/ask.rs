@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use landfall_core::{Algorithm, Code, Failure, ObjectState, PartState, Proof, Remedy};
 use landfall_env::Sabotage;
 use landfall_store::{BucketObject, Tx};
-use landfall_transport::s3::answer::{HeldPart, ObjectHead};
+use landfall_transport::s3::{
+    Condition,
+    answer::{HeldPart, ObjectHead},
+};
 
 use super::{
     drive::Upload,
@@ -14,8 +17,8 @@ use super::{
 };
 use crate::{Progress, drive::Halt};
 
-/// How often a bucket may show something else than it took.
-const REFUTED_MAX: usize = 3;
+/// How often a bucket may lose what it took, or show something else.
+const ACCIDENTS_MAX: usize = 3;
 
 impl Upload {
     /// Finds out where the object stands, and writes it.
@@ -49,11 +52,7 @@ impl Upload {
         let head = match self.bucket.inner.remote.head(&object.object_key).await? {
             Sight::Object(head) => head,
             Sight::Nothing => return Ok(false),
-            // Sent again it replaces nothing but itself, or is refused.
-            Sight::Hidden(_) if self.completed != Some(object.id) && self.may_go_unseen(object).await? => {
-                return Ok(false);
-            }
-            Sight::Hidden(failure) => return Err(failure.into()),
+            Sight::Hidden(failure) => return self.may_be_hidden(object, failure).await.map(|()| false),
         };
         if !self.is_ours(object, &head) {
             return Ok(false);
@@ -63,54 +62,83 @@ impl Upload {
         {
             // It is ours and not what we sent: it is sent once more, in its own place.
             let id = object.id;
-            self.write(move |tx, lease, now| {
-                tx.bucket_object_gone(lease, id, now)?;
-                tx.unguard_bucket_object(lease, id, now)
-            })
-            .await?;
+            self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await?;
             return Err(self.refuted(object, failure.code, failure.message).await?.into());
         }
-        self.stored(object).await?;
+        self.bucket.inner.remote.has_stored();
+        self.stored(object, true).await?;
         Ok(true)
+    }
+
+    /// These keys may not look whether the object is there. Fails if nothing else tells whether it is to be sent again.
+    async fn may_be_hidden(&mut self, object: &BucketObject, hidden: Failure) -> Result<(), Halt> {
+        let is_open = match &object.upload_id {
+            _ if self.completed == Some(object.id) => false,
+            // Nobody asked for it to be made yet.
+            Some(_) if object.state != ObjectState::Completing => true,
+            // It is gone when the object was made of it, and nothing is sent twice on the mere suspicion that it was not.
+            Some(id) => self.bucket.inner.remote.parts(&object.object_key, id).await?.is_some(),
+            // Sent again it replaces nothing but itself, or is refused.
+            None => self.may_go_unseen(object).await?,
+        };
+        if is_open { Ok(()) } else { Err(hidden.into()) }
     }
 
     /// The bucket took an object and then shows something else. It may have been an accident, twice.
     async fn refuted(&self, object: &BucketObject, code: Code, message: String) -> Result<Failure, Halt> {
         let why = format!("`{}`: {message}", object.object_key);
         let times = self.write(move |tx, lease, now| tx.bucket_object_refuted(lease, &why, now)).await?;
-        let remedy = if times < REFUTED_MAX { Remedy::Retry } else { Remedy::Block };
+        let remedy = if times < ACCIDENTS_MAX { Remedy::Retry } else { Remedy::Block };
         Ok(Failure::new(remedy, code, message))
     }
 
-    /// Writes that the object is there, whole.
-    pub(crate) async fn stored(&mut self, object: &BucketObject) -> Result<(), Halt> {
+    /// Writes that the object is there, whole: just sent, or found.
+    pub(crate) async fn stored(&mut self, object: &BucketObject, is_found: bool) -> Result<(), Halt> {
         self.set(object, ObjectState::Stored).await?;
         self.reached("bucket.proved");
         let rest = object.parts.iter().filter(|part| part.state != PartState::Stored);
         let bytes: u64 = rest.filter_map(|part| object.plan.part(part.number)).map(|span| span.length).sum();
         if bytes > 0 {
-            self.observer.saw(Progress::Stored { item: self.lease.item, bytes });
+            self.observer.saw(Progress::Stored { item: self.lease.item, bytes, is_found });
         }
         Ok(())
     }
 
-    /// Something is where the object was to go. If it is ours, or the same, that is as good; if we left it there without
-    /// ever calling it done, it may be replaced; else a person decides.
+    /// Something is where the object was to go.
     pub(crate) async fn taken(&mut self, object: &BucketObject) -> Result<(), Halt> {
         let head = match self.bucket.inner.remote.head(&object.object_key).await? {
             Sight::Object(head) => head,
             Sight::Hidden(failure) => return Err(failure.into()),
             // It went away again.
             Sight::Nothing => {
+                self.replacing = None;
                 let message = "something was in its place, and is gone";
                 return Err(Failure::new(Remedy::Retry, Code::KeyTaken, message).into());
             }
         };
-        if self.is_ours(object, &head) || is_same(object, &head) {
-            proved(object, &head)?;
+        let Some(condition) = self.occupied(object, &head).await? else { return Ok(()) };
+        let replacing = Some((object.id, condition));
+        if self.replacing == replacing {
+            let message = "the bucket refuses to overwrite the very object that it shows";
+            return Err(Failure::new(Remedy::Retry, Code::BadAnswer, message).into());
+        }
+        self.replacing = replacing;
+        Ok(())
+    }
+
+    /// What is to become of an object in whose place something was seen. If that is ours, or the same, it is as good:
+    /// written, `None`. If we left it there without ever calling it done, it may be replaced, and it alone; else a person
+    /// decides.
+    pub(crate) async fn occupied(
+        &mut self,
+        object: &BucketObject,
+        head: &ObjectHead,
+    ) -> Result<Option<Condition>, Halt> {
+        let is_ours = self.is_ours(object, head);
+        if is_ours && proved(object, head).is_ok() || is_same(object, head) {
             // Ours may have been sent by whoever held the item before.
-            self.found = (!self.is_ours(object, &head)).then_some(object.id);
-            return self.there_already(object).await;
+            self.found = (!is_ours).then_some(object.id);
+            return self.there_already(object).await.map(|()| None);
         }
         let (key, tag) = (object.object_key.clone(), head.tag.clone().unwrap_or_default());
         let (item, id, size) = (self.lease.item, object.id, head.size);
@@ -118,11 +146,10 @@ impl Upload {
         let (is_own_content, is_left_over) = self.engine.journal.read(look).await?;
         if is_own_content {
             self.found = Some(object.id);
-            return self.there_already(object).await;
+            return self.there_already(object).await.map(|()| None);
         }
-        if is_left_over {
-            let id = object.id;
-            return self.write(move |tx, lease, now| tx.unguard_bucket_object(lease, id, now)).await;
+        if is_ours || is_left_over {
+            return Ok(Some(if head.etag.is_empty() { Condition::Always } else { Condition::Is(head.etag.clone()) }));
         }
         Err(super::key_taken(&object.object_key, head.size).into())
     }
@@ -138,30 +165,38 @@ impl Upload {
             })
             .await?;
         }
-        self.stored(object).await
+        self.stored(object, true).await
     }
 
     /// Whether the bucket has to be asked what is there, because it is not known to look itself.
-    pub(crate) fn must_look_first(&self, object: &BucketObject) -> bool {
+    fn must_look_first(&self, object: &BucketObject) -> bool {
         object.is_guarded && self.bucket.inner.remote.guards(Way::of(object)) != Some(true)
     }
 
-    /// Whether something else is in the object's place.
-    pub(crate) async fn is_taken(&self, object: &BucketObject) -> Result<bool, Halt> {
+    /// On which condition an object may be written now. `None` if it is there: that is written.
+    pub(crate) async fn condition(&mut self, object: &BucketObject) -> Result<Option<Condition>, Halt> {
+        if !object.is_guarded {
+            return Ok(Some(Condition::Always));
+        }
+        if !self.must_look_first(object) {
+            let replacing = self.replacing.as_ref().filter(|(id, _)| *id == object.id);
+            return Ok(Some(replacing.map_or(Condition::Absent, |(_, condition)| condition.clone())));
+        }
         match self.bucket.inner.remote.head(&object.object_key).await? {
-            Sight::Nothing => Ok(false),
-            Sight::Object(head) => Ok(!self.is_ours(object, &head)),
+            Sight::Nothing => Ok(Some(Condition::Absent)),
+            Sight::Object(head) => self.occupied(object, &head).await,
             // The bucket looks itself.
-            Sight::Hidden(_) if self.may_go_unseen(object).await? => Ok(false),
+            Sight::Hidden(_) if self.may_go_unseen(object).await? => Ok(Some(Condition::Absent)),
             Sight::Hidden(failure) => Err(failure.into()),
         }
     }
 
     /// These keys may not look what is there. Whether that matters: a bucket that guards looks itself, and whoever
     /// overwrites need not know. What the bucket does is tried out, once.
-    async fn may_go_unseen(&self, object: &BucketObject) -> Result<bool, Failure> {
-        if self.must_look_first(object) && self.bucket.inner.remote.guards(Way::of(object)).is_none() {
-            probe::guards(&self.engine, &self.bucket).await?;
+    pub(crate) async fn may_go_unseen(&self, object: &BucketObject) -> Result<bool, Halt> {
+        let way = Way::of(object);
+        if self.must_look_first(object) && self.bucket.inner.remote.guards(way).is_none() {
+            probe::guards(&self.engine, &self.bucket, way, self.lease.item).await?;
         }
         Ok(!self.must_look_first(object))
     }
@@ -183,16 +218,32 @@ impl Upload {
         self.write(move |tx, lease, now| tx.bucket_parts_held(lease, id, &held, now)).await?;
         self.is_known = true;
         if found > 0 {
-            self.observer.saw(Progress::Stored { item: self.lease.item, bytes: found });
+            self.observer.saw(Progress::Stored { item: self.lease.item, bytes: found, is_found: true });
         }
         Ok(())
     }
 
-    /// The bucket has nothing of it.
+    /// The bucket has nothing of it. One that has lost what it took may have had an accident, twice.
     async fn begin_again(&mut self, object: &BucketObject) -> Result<(), Halt> {
         let id = object.id;
         self.is_known = false;
-        self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await
+        if object.parts.iter().all(|part| part.state != PartState::Stored) {
+            return self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await;
+        }
+        let times = self
+            .write(move |tx, lease, now| {
+                tx.bucket_object_gone(lease, id, now)?;
+                tx.bucket_parts_lost(lease, now)
+            })
+            .await?;
+        if times < ACCIDENTS_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "the bucket has dropped what was sent of `{}` {times} times; look for a rule there that aborts open uploads",
+            object.object_key
+        );
+        Err(Failure::new(Remedy::Block, Code::Refused, message).into())
     }
 
     /// The answer to an open was lost: whatever was opened for this key since then, and that nobody knows, is abandoned.

@@ -8,6 +8,7 @@ use landfall_core::{
 };
 use landfall_env::Sabotage;
 use landfall_store::{BucketObject, BucketObjectId, Lease, StoreError, Tx};
+use landfall_transport::s3::Condition;
 
 use super::{Bucket, content::Archive, seal::Sealing};
 use crate::{
@@ -31,6 +32,8 @@ pub(crate) struct Upload {
     pub(crate) completed: Option<BucketObjectId>,
     /// Under this lease, this object was found in its place without being sent.
     pub(crate) found: Option<BucketObjectId>,
+    /// Under this lease, this object may take the place of something that we left there, and on which condition.
+    pub(crate) replacing: Option<(BucketObjectId, Condition)>,
     /// Failures in a row that cost no attempt.
     pub(crate) free_failures: u32,
     /// How the present object is sealed again.
@@ -64,6 +67,7 @@ impl Upload {
             is_known: false,
             completed: None,
             found: None,
+            replacing: None,
             free_failures: 0,
             sealing: Mutex::default(),
             archive: Mutex::default(),
@@ -73,6 +77,7 @@ impl Upload {
     /// Takes steps until there is none to take.
     pub(crate) async fn run(mut self) -> Result<Driven, Error> {
         let mut announced = false;
+        let at_work = self.bucket.inner.remote.enter();
         loop {
             let present = match self.present().await {
                 Ok(present) => present,
@@ -97,11 +102,17 @@ impl Upload {
                 Action::Rest => return self.give_back(Waits::Nothing).await,
             };
             let failure = match self.take(step, &present).await {
-                Ok(()) => continue,
+                Ok(()) => {
+                    at_work.gets_further();
+                    continue;
+                }
                 Err(Halt::LeaseGone) => return Ok(Driven::Released),
                 Err(Halt::Fatal(error)) => return Err(error),
                 Err(Halt::Failed(failure)) => failure,
             };
+            if matches!(failure.remedy, Remedy::Wait { .. }) {
+                at_work.is_stuck(&failure);
+            }
             match self.settle(failure, &present).await {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use landfall_core::{Code, Failure, Remedy, Waits};
 use landfall_crypto::MasterKey;
 use landfall_protocol::{JSON_BYTES_MAX, KeyAttributes};
+use landfall_transport::s3::Condition;
 
 use super::{
     Bucket,
@@ -95,7 +96,11 @@ impl Bucket {
     async fn put_attributes(&self, attributes: &KeyAttributes) -> Result<(), Error> {
         let text = serde_json::to_vec_pretty(attributes).expect("key attributes are plain data");
         let (remote, key) = (&self.inner.remote, self.keys_key());
-        let put = || remote.put_bytes(&key, text.clone().into(), None, remote.guards(Way::Put) != Some(false));
+        let put = || async {
+            let is_known = remote.guards(Way::Put) != Some(false);
+            let condition = if is_known { Condition::Absent } else { Condition::Always };
+            remote.put_bytes(&key, text.clone().into(), None, &condition).await
+        };
         loop {
             match remote.patiently(put).await {
                 Ok(()) | Err(Failure { code: Code::KeyTaken, .. }) => return Ok(()),

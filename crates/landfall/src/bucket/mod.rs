@@ -243,6 +243,10 @@ impl Site for Bucket {
         self.inner.remote.away()
     }
 
+    fn hopeless(&self) -> Option<(Duration, Failure)> {
+        self.inner.remote.hopeless()
+    }
+
     fn try_anew(&self) {
         self.inner.remote.try_anew();
     }

@@ -1,14 +1,18 @@
 //! Finding out what a bucket can do, by trying.
 
 use bytes::Bytes;
-use landfall_core::{Algorithm, Checksum, Code, Failure, Proof};
+use landfall_core::{Algorithm, Checksum, Code, Failure, ItemId, PartNumber, Proof};
 use landfall_transport::s3::{
-    self, answer,
-    request::{self, NewObject},
+    self, CompletedPart, Payload, answer,
+    request::{self, Condition, NewObject},
 };
 
-use super::{Bucket, checksum::Summing, remote::Way};
-use crate::{engine::Inner, reach::Kind};
+use super::{
+    Bucket,
+    checksum::Summing,
+    remote::{Remote, Way},
+};
+use crate::{drive::Halt, engine::Inner, reach::Kind};
 
 /// What the probe puts.
 const CANARY: &[u8] = b"landfall looks what this bucket can do\n";
@@ -41,20 +45,102 @@ pub(super) async fn proof(engine: &Inner, bucket: &Bucket) -> Result<Proof, Fail
     Ok(found)
 }
 
-/// Finds out whether a bucket refuses to overwrite when it is asked to, unless that is known: for whoever may not look what
-/// is there. Leaves nothing behind, if it may delete.
-pub(super) async fn guards(engine: &Inner, bucket: &Bucket) -> Result<(), Failure> {
+/// Finds out whether a bucket refuses to overwrite in one of the two ways when it is asked to, unless that is known: for
+/// an item whose keys may not look what is there. What it may not remove the journal abandons.
+pub(super) async fn guards(engine: &Inner, bucket: &Bucket, way: Way, item: ItemId) -> Result<(), Halt> {
     let remote = &bucket.inner.remote;
     let _probing = bucket.inner.probing.lock().await;
-    if remote.guards(Way::Put).is_some() && remote.guards(Way::Complete).is_some() {
+    if remote.guards(way).is_some() {
         return Ok(());
     }
     let key = canary(engine, bucket);
-    remote.put_bytes(&key, canary_bytes(), None, false).await?;
-    let tried = bucket.try_to_overwrite(&key).await;
+    remote.put_bytes(&key, canary_bytes(), None, &Condition::Always).await?;
+    let tried = match way {
+        Way::Put => put_over(bucket, &key).await,
+        Way::Complete => match complete_over(bucket, &key).await {
+            Ok(Tried { guards, left }) => {
+                if let Some(upload_id) = left {
+                    let key = key.clone();
+                    engine.journal.write(move |tx| tx.abandon_upload_id(item, &key, &upload_id)).await?;
+                }
+                guards
+            }
+            Err(failure) => Err(failure),
+        },
+    };
     // Whoever may put need not be allowed to delete.
     let _ = remote.ask(|| request::delete(&key), answer::deleted).await;
-    tried.map(drop)
+    remote.learn_guards(way, tried?);
+    Ok(())
+}
+
+/// Whether a bucket refuses to put something in the place of the canary.
+pub(super) async fn put_over(bucket: &Bucket, key: &str) -> Result<bool, Failure> {
+    let remote = &bucket.inner.remote;
+    match remote.put_bytes(key, canary_bytes(), None, &Condition::Absent).await {
+        Err(failure) if failure.code == Code::KeyTaken => Ok(true),
+        Err(failure) if remote.guards(Way::Put) != Some(false) => Err(failure),
+        _ => Ok(false),
+    }
+}
+
+/// What came of trying to make an object in the place of another.
+pub(super) struct Tried {
+    /// Whether that was refused.
+    pub(super) guards: Result<bool, Failure>,
+    /// An upload that was opened for it and could not be aborted.
+    pub(super) left: Option<String>,
+}
+
+/// Tries to make an object of one part in the place of the canary.
+///
+/// # Errors
+/// Nothing could be opened.
+pub(super) async fn complete_over(bucket: &Bucket, key: &str) -> Result<Tried, Failure> {
+    let remote = &bucket.inner.remote;
+    let new = NewObject { content_type: None, tag: None, algorithm: None, metadata: &[] };
+    let upload_id = remote.create(key, &new).await?;
+    let Err(failure) = remote.complete_canary(key, &upload_id).await else {
+        return Ok(Tried { guards: Ok(false), left: None });
+    };
+    let guards = match failure.code {
+        Code::KeyTaken => Ok(true),
+        _ if remote.guards(Way::Complete) == Some(false) => Ok(false),
+        _ => Err(failure),
+    };
+    let left = remote.abort(key, &upload_id).await.is_err().then_some(upload_id);
+    Ok(Tried { guards, left })
+}
+
+impl Remote {
+    /// Makes an object of one part, the canary, unless something is in its place.
+    async fn complete_canary(&self, key: &str, upload_id: &str) -> Result<(), Failure> {
+        let bytes = canary_bytes();
+        let (number, length) = (PartNumber(1), bytes.len() as u64);
+        let mut request = request::upload_part(key, upload_id, number, length, None, None);
+        request.payload = Payload::Bytes(bytes);
+        let answer = self.once(Kind::Store, request).await?;
+        let receipt = self.judge(Kind::Store, answer::part_stored(&answer, None))?;
+        let part = CompletedPart { number, etag: receipt.etag, checksum: None };
+        let request = request::complete(key, upload_id, &[part], None, length, &Condition::Absent);
+        let answer = self.once_learning(Kind::Store, request).await?;
+        self.judge(Kind::Store, answer::completed(&answer)).map(drop)
+    }
+
+    /// Puts a few bytes.
+    pub(crate) async fn put_bytes(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        checksum: Option<&Checksum>,
+        condition: &Condition,
+    ) -> Result<(), Failure> {
+        let algorithm = checksum.map(Checksum::algorithm);
+        let new = NewObject { content_type: None, tag: None, algorithm, metadata: &[] };
+        let request = request::put_bytes(key, &new, bytes, checksum, condition);
+        let answer = self.once_learning(Kind::Store, request).await?;
+        self.judge(Kind::Store, answer::stored(&answer, checksum)).map(|_| ())
+    }
 }
 
 /// A key that nobody else uses.
@@ -78,7 +164,7 @@ enum Took {
 async fn put(bucket: &Bucket, key: &str, algorithm: Algorithm, sum: Vec<u8>) -> Result<Took, Failure> {
     let checksum = Checksum::new(algorithm, sum).expect("a sum has its algorithm's length");
     let new = NewObject { content_type: None, tag: None, algorithm: Some(algorithm), metadata: &[] };
-    let request = request::put_bytes(key, &new, Bytes::from_static(CANARY), Some(&checksum), false);
+    let request = request::put_bytes(key, &new, Bytes::from_static(CANARY), Some(&checksum), &Condition::Always);
     let answer = bucket.inner.remote.once(Kind::Ask, request).await?;
     if answer.status == 200 {
         return bucket.inner.remote.judge(Kind::Store, Ok(Took::Stored));

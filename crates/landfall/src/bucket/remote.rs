@@ -13,7 +13,7 @@ use landfall_transport::{
     s3::{
         self, Correction, Credentials, Place,
         answer::{self, Completed, HeldPart, ObjectHead, Receipt},
-        request::{self, CompletedPart, NewObject},
+        request::{self, CompletedPart, Condition, NewObject},
     },
     vault::{self, Answer, CallError},
 };
@@ -22,7 +22,7 @@ use super::{Request, clock::BucketClock};
 use crate::{
     Error,
     engine::Inner,
-    reach::{Kind, Reach},
+    reach::{AtWork, Kind, Reach},
 };
 
 /// A bucket, with a memory of whether it can be reached and of what it can do.
@@ -116,6 +116,20 @@ impl Remote {
         self.reach.away()
     }
 
+    pub(crate) fn hopeless(&self) -> Option<(Duration, Failure)> {
+        self.reach.hopeless()
+    }
+
+    /// Somebody begins to work on an upload.
+    pub(crate) fn enter(&self) -> AtWork {
+        self.reach.enter()
+    }
+
+    /// Something that was asked about turns out to have been stored.
+    pub(crate) fn has_stored(&self) {
+        self.reach.came_through(Kind::Store);
+    }
+
     pub(crate) fn try_anew(&self) {
         self.reach.try_anew();
     }
@@ -164,11 +178,6 @@ impl Remote {
         Ok(self.engine.journal.write(move |tx| tx.learn_bucket(destination, &place, &facts)).await?)
     }
 
-    /// Whether the bucket has told its time, in this process.
-    pub(crate) fn knows_time(&self) -> bool {
-        self.clock.now().is_some()
-    }
-
     /// What time it is by the bucket's clock; by what was learned of it earlier, if it has not answered yet.
     pub(crate) fn its_time(&self) -> Timestamp {
         let ours = self.engine.now();
@@ -182,10 +191,11 @@ impl Remote {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
     pub(crate) async fn head(&self, key: &str) -> Result<Sight, Failure> {
         let refused = match self.ask(|| request::head(key), answer::head).await {
-            Err(failure) if failure.code == Code::AccessDenied => failure,
+            Err(failure) if matches!(failure.code, Code::AccessDenied | Code::Refused) => failure,
             other => return Ok(other?.map_or(Sight::Nothing, Sight::Object)),
         };
         match self.ask(|| request::list(key, None, None), |page| answer::objects(page, key, None)).await {
+            Ok(_) if refused.code == Code::Refused => Err(refused),
             // The key itself comes before everything that begins with it.
             Ok(page) if page.objects.first().is_none_or(|first| first.key != key) => Ok(Sight::Nothing),
             Err(failure) if failure.code != Code::AccessDenied => Err(failure),
@@ -256,6 +266,7 @@ impl Remote {
         &self,
         object: &BucketObject,
         new: &NewObject<'_>,
+        condition: &Condition,
         body: Body,
     ) -> Result<Receipt, CallFailure> {
         let part = &object.parts[0];
@@ -266,7 +277,7 @@ impl Remote {
             object.plan.size(),
             checksum.as_ref(),
             signed_payload(object, part),
-            self.guarded(object),
+            self.if_known(Way::Put, condition),
         );
         let answer = self.stream_out(request, body).await?;
         self.judge(Kind::Store, answer::stored(&answer, checksum.as_ref())).map_err(CallFailure::Failed)
@@ -279,9 +290,11 @@ impl Remote {
         upload_id: &str,
         parts: &[CompletedPart],
         whole: Option<&Checksum>,
+        condition: &Condition,
     ) -> Result<Completed, Failure> {
         let size = object.plan.size();
-        let request = request::complete(&object.object_key, upload_id, parts, whole, size, self.guarded(object));
+        let condition = self.if_known(Way::Complete, condition);
+        let request = request::complete(&object.object_key, upload_id, parts, whole, size, condition);
         let answer = self.once_learning(Kind::Store, request).await?;
         self.judge(Kind::Store, answer::completed(&answer))
     }
@@ -290,23 +303,18 @@ impl Remote {
         self.ask(|| request::abort(key, upload_id), answer::aborted).await
     }
 
-    /// Repeats a question that somebody waits for, until the bucket has been away for longer than patience lasts.
-    pub(crate) async fn patiently<T, F>(&self, mut question: impl FnMut() -> F) -> Result<T, Failure>
+    /// Repeats a question that somebody waits for, until the bucket has been away, or did not answer it, for longer than
+    /// patience lasts.
+    pub(crate) async fn patiently<T, F>(&self, question: impl FnMut() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        loop {
-            match question().await {
-                // The gate keeps the next one until it is time for it.
-                Err(failure) if matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask) && !self.is_given_up() => {}
-                other => return other,
-            }
-        }
+        self.reach.patiently(self.patience, question).await
     }
 
     /// Whether the bucket has been away for longer than patience lasts.
     pub(crate) fn is_given_up(&self) -> bool {
-        self.away().is_some_and(|(away, _)| away >= self.patience)
+        self.reach.is_given_up(self.patience)
     }
 
     /// A question: harmless however often it is sent.
@@ -324,13 +332,13 @@ impl Remote {
 
     /// One request with its answer, whatever that says.
     pub(crate) async fn once(&self, kind: Kind, request: Request) -> Result<Answer, Failure> {
-        self.reach.pass(kind).await;
+        let _passage = self.reach.pass(kind).await;
         self.bucket.call(request, None).await.map_err(|error| self.reach.note(kind, failure_of(error)))
     }
 
-    /// Whether the bucket is to refuse if something is there.
-    fn guarded(&self, object: &BucketObject) -> bool {
-        object.is_guarded && self.guards(Way::of(object)) != Some(false)
+    /// A condition, unless the bucket is known to understand none.
+    fn if_known<'c>(&self, way: Way, condition: &'c Condition) -> &'c Condition {
+        if self.guards(way) == Some(false) { &Condition::Always } else { condition }
     }
 
     /// One request with its answer; and what that says of what the bucket can do.
@@ -356,7 +364,8 @@ impl Remote {
     }
 
     async fn stream_out(&self, request: Request, body: Body) -> Result<Answer, CallFailure> {
-        self.reach.pass(Kind::Store).await;
+        let passage = Arc::new(self.reach.pass(Kind::Store).await);
+        let body = passage.watch(body);
         let asked = request.clone();
         match self.bucket.call(request, Some(body)).await {
             Ok(answer) => {
@@ -375,7 +384,7 @@ impl Remote {
 
     /// Starts reading an object from a byte on.
     pub(crate) async fn fetch(&self, key: &str, from: u64) -> Result<http::Response<Body>, Failure> {
-        self.reach.pass(Kind::Ask).await;
+        let _passage = self.reach.pass(Kind::Ask).await;
         match self.bucket.stream(request::get(key, from)).await {
             Ok(response) => {
                 self.reach.came_through(Kind::Ask);

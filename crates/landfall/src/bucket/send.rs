@@ -16,7 +16,7 @@ use landfall_transport::{
     Body, BodyError,
     s3::{
         answer::Receipt,
-        request::{CompletedPart, NewObject},
+        request::{CompletedPart, Condition, NewObject},
     },
 };
 
@@ -26,7 +26,7 @@ use super::{
     content::{Archive, Content},
     drive::{Present, Upload},
     pacer::Pacer,
-    remote::CallFailure,
+    remote::{CallFailure, Sight},
     seal::{SealedContent, Sealing},
 };
 use crate::{Progress, drive::Halt, engine::Inner, memory::HeldMessage};
@@ -37,18 +37,16 @@ const FRAME_BYTES: usize = 256 << 10;
 impl Upload {
     /// Puts an object of one part.
     pub(crate) async fn put(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
-        if self.must_look_first(object) && self.is_taken(object).await? {
-            return self.taken(object).await;
-        }
+        let Some(condition) = self.condition(object).await? else { return Ok(()) };
         let (id, number) = (object.id, PartNumber(1));
         let body = self.body(present, object, &object.parts[0]).await?;
         self.write(move |tx, lease, now| tx.bucket_part_sent(lease, id, number, now)).await?;
         self.reached("bucket.put.intent");
-        let put = self.bucket.inner.remote.put(object, &new_object(present, object), body).await;
+        let put = self.bucket.inner.remote.put(object, &new_object(present, object), &condition, body).await;
         self.reached("bucket.put.answered");
         let failure = match put {
             // The bucket compared the checksum, or the hash of the body, before it answered.
-            Ok(Receipt { .. }) => return self.stored(object).await,
+            Ok(Receipt { .. }) => return self.stored(object, false).await,
             Err(CallFailure::Failed(failure)) => failure,
             Err(CallFailure::Body(error)) => body_failure(error),
         };
@@ -61,21 +59,26 @@ impl Upload {
             Remedy::Ask => {}
             _ => self.write(move |tx, lease, now| tx.bucket_part_refused(lease, id, number, now)).await?,
         }
-        Err(failure.into())
+        Err(self.gone_meanwhile(failure, &condition).into())
+    }
+
+    /// What was to be replaced is gone: then it is looked at anew.
+    fn gone_meanwhile(&mut self, failure: Failure, condition: &Condition) -> Failure {
+        let is_gone = matches!(condition, Condition::Is(_)) && failure.code == Code::Refused;
+        self.replacing = self.replacing.take().filter(|_| !is_gone);
+        Failure { remedy: if is_gone { Remedy::Retry } else { failure.remedy }, ..failure }
     }
 
     /// Opens a remote upload.
     pub(crate) async fn open(&mut self, present: &Present, object: &BucketObject) -> Result<(), Halt> {
         // What is there already need not be sent, and what is in the way is known before anything is.
-        if object.is_guarded && self.is_taken(object).await? {
-            return self.taken(object).await;
+        // Whatever the bucket answers, it says what time it is.
+        match self.bucket.inner.remote.head(&object.object_key).await? {
+            Sight::Object(head) if object.is_guarded && self.occupied(object, &head).await?.is_none() => return Ok(()),
+            Sight::Hidden(failure) if !self.may_go_unseen(object).await? => return Err(failure.into()),
+            _ => {}
         }
-        let remote = &self.bucket.inner.remote;
-        if !remote.knows_time() {
-            // Whatever it answers, it says when.
-            remote.head(&object.object_key).await?;
-        }
-        let id = object.id;
+        let (id, remote) = (object.id, &self.bucket.inner.remote);
         if !self.sabotaged(Sabotage::NoIntentRow) {
             // By the bucket's clock: by it we shall know what was opened since, whatever becomes of ours.
             let at = remote.its_time();
@@ -175,7 +178,7 @@ impl Upload {
             Ok(receipt) => {
                 self.write(move |tx, lease, now| tx.bucket_part_stored(lease, id, number, &receipt.etag, now)).await?;
                 let bytes = object.plan.part(number).map_or(0, |span| span.length);
-                self.observer.saw(Progress::Stored { item: self.lease.item, bytes });
+                self.observer.saw(Progress::Stored { item: self.lease.item, bytes, is_found: false });
                 return Ok(());
             }
             Err(CallFailure::Failed(failure)) => failure,
@@ -191,9 +194,7 @@ impl Upload {
 
     /// Makes the object of its parts. Whatever the answer is, what is there is asked for afterwards.
     pub(crate) async fn complete(&mut self, object: &BucketObject) -> Result<(), Halt> {
-        if self.must_look_first(object) && self.is_taken(object).await? {
-            return self.taken(object).await;
-        }
+        let Some(condition) = self.condition(object).await? else { return Ok(()) };
         let upload_id = object.upload_id.clone().unwrap_or_default();
         let parts: Vec<CompletedPart> = object
             .parts
@@ -212,7 +213,7 @@ impl Upload {
         };
         self.set(object, ObjectState::Completing).await?;
         self.reached("bucket.complete.intent");
-        let completed = self.bucket.inner.remote.complete(object, &upload_id, &parts, whole.as_ref()).await;
+        let completed = self.bucket.inner.remote.complete(object, &upload_id, &parts, whole.as_ref(), &condition).await;
         self.reached("bucket.complete.answered");
         match completed {
             Ok(_) => {
@@ -220,7 +221,7 @@ impl Upload {
                 Ok(())
             }
             Err(failure) if failure.code == Code::KeyTaken => self.taken(object).await,
-            Err(failure) => Err(failure.into()),
+            Err(failure) => Err(self.gone_meanwhile(failure, &condition).into()),
         }
     }
 

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use landfall_core::{Algorithm, Checksum, Code, Failure, PartNumber, Proof, Remedy};
+use landfall_core::{Algorithm, Code, Failure, Proof, Remedy};
 use landfall_transport::s3::{
-    CompletedPart, Payload, answer,
-    request::{self, NewObject},
+    answer,
+    request::{self, Condition, NewObject},
 };
 
 use super::{Bucket, probe, remote::Way};
-use crate::{Error, reach::Kind};
+use crate::Error;
 
 /// A clock that is further away is worth a word, although requests are signed by the bucket's.
 const CLOCK_WARNING: Duration = Duration::from_secs(300);
@@ -104,7 +103,7 @@ impl Bucket {
             "region" => Ok(self.compare_regions()),
             "clock" => Ok(self.compare_clocks()),
             "write" => {
-                self.inner.remote.put_bytes(key, probe::canary_bytes(), None, false).await?;
+                self.inner.remote.put_bytes(key, probe::canary_bytes(), None, &Condition::Always).await?;
                 *is_there = true;
                 Ok(Verdict::ok("an object was put below the prefix"))
             }
@@ -189,16 +188,12 @@ impl Bucket {
     }
 
     /// Whether what is under a key is overwritten also when it is not to be: learned, and said.
-    pub(super) async fn try_to_overwrite(&self, key: &str) -> Result<Verdict, Failure> {
+    async fn try_to_overwrite(&self, key: &str) -> Result<Verdict, Failure> {
         let remote = &self.inner.remote;
-        let put = remote.put_bytes(key, probe::canary_bytes(), None, true).await;
-        let guards_put = match put {
-            Err(failure) if failure.code == Code::KeyTaken => true,
-            Err(failure) if remote.guards(Way::Put) != Some(false) => return Err(failure),
-            _ => false,
-        };
+        let guards_put = probe::put_over(self, key).await?;
         remote.learn_guards(Way::Put, guards_put);
-        let guards_complete = self.try_to_overwrite_with_parts(key).await?;
+        // What it left open is said by the question that comes next.
+        let guards_complete = probe::complete_over(self, key).await?.guards?;
         remote.learn_guards(Way::Complete, guards_complete);
         let what = match (guards_put, guards_complete) {
             (true, true) => return Ok(Verdict::ok("an object that is there is not overwritten")),
@@ -212,25 +207,6 @@ impl Bucket {
         ))
     }
 
-    /// Tries to put an object of one part in the place of the canary, and leaves nothing open.
-    async fn try_to_overwrite_with_parts(&self, key: &str) -> Result<bool, Failure> {
-        let remote = &self.inner.remote;
-        let new = NewObject { content_type: None, tag: None, algorithm: None, metadata: &[] };
-        let upload_id = remote.create(key, &new).await?;
-        let completed = remote.complete_canary(key, &upload_id).await;
-        match completed {
-            Ok(()) => Ok(false),
-            Err(failure) => {
-                remote.abort(key, &upload_id).await?;
-                match failure.code {
-                    Code::KeyTaken => Ok(true),
-                    _ if remote.guards(Way::Complete) == Some(false) => Ok(false),
-                    _ => Err(failure),
-                }
-            }
-        }
-    }
-
     async fn open_and_abort(&self, key: &str) -> Result<Verdict, Failure> {
         let remote = &self.inner.remote;
         let algorithm = match remote.proof() {
@@ -239,8 +215,13 @@ impl Bucket {
         };
         let new = NewObject { content_type: None, tag: None, algorithm, metadata: &[] };
         let upload_id = remote.create(key, &new).await?;
-        remote.abort(key, &upload_id).await?;
-        Ok(Verdict::ok("a multipart upload was opened, and aborted"))
+        match remote.abort(key, &upload_id).await {
+            Err(failure) if failure.code == Code::AccessDenied => Ok(Verdict::warn(
+                format!("multipart uploads to `{key}` were opened, and these keys may not abort them"),
+                "give them the right s3:AbortMultipartUpload; without it what is cancelled keeps its room in the bucket",
+            )),
+            other => other.map(|()| Verdict::ok("a multipart upload was opened, and aborted")),
+        }
     }
 
     async fn remove(&self, key: &str) -> Verdict {
@@ -251,37 +232,6 @@ impl Bucket {
                 "remove it yourself; uploads need no right to delete",
             ),
         }
-    }
-}
-
-impl super::remote::Remote {
-    /// Makes an object of one part, the canary, unless something is in its place.
-    async fn complete_canary(&self, key: &str, upload_id: &str) -> Result<(), Failure> {
-        let bytes = probe::canary_bytes();
-        let (number, length) = (PartNumber(1), bytes.len() as u64);
-        let mut request = request::upload_part(key, upload_id, number, length, None, None);
-        request.payload = Payload::Bytes(bytes);
-        let answer = self.once(Kind::Store, request).await?;
-        let receipt = self.judge(Kind::Store, answer::part_stored(&answer, None))?;
-        let part = CompletedPart { number, etag: receipt.etag, checksum: None };
-        let request = request::complete(key, upload_id, &[part], None, length, true);
-        let answer = self.once_learning(Kind::Store, request).await?;
-        self.judge(Kind::Store, answer::completed(&answer)).map(drop)
-    }
-
-    /// Puts a few bytes.
-    pub(crate) async fn put_bytes(
-        &self,
-        key: &str,
-        bytes: Bytes,
-        checksum: Option<&Checksum>,
-        only_if_absent: bool,
-    ) -> Result<(), Failure> {
-        let algorithm = checksum.map(Checksum::algorithm);
-        let new = NewObject { content_type: None, tag: None, algorithm, metadata: &[] };
-        let request = request::put_bytes(key, &new, bytes, checksum, only_if_absent);
-        let answer = self.once_learning(Kind::Store, request).await?;
-        self.judge(Kind::Store, answer::stored(&answer, checksum)).map(|_| ())
     }
 }
 
