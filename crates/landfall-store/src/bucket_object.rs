@@ -399,6 +399,12 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Nobody will tell this destination any more what to abort. Returns how much that was.
+    pub fn forget_abandoned_uploads(&self, destination: DestinationId) -> Result<usize, StoreError> {
+        let sql = "UPDATE bucket_object SET state = 'abandoned' WHERE destination = ?1 AND state = 'abandoning'";
+        Ok(self.connection.prepare_cached(sql)?.execute([destination.0])?)
+    }
+
     /// The remote uploads that the journal knows and that may still be there, wherever they go: two destinations may lead to
     /// one bucket.
     pub fn known_upload_ids(&self) -> Result<Vec<String>, StoreError> {

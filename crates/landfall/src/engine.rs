@@ -6,7 +6,7 @@ use landfall_core::{ClassLimits, ItemId, RetryPolicy, Timestamp};
 use landfall_crypto::ChunkLen;
 use landfall_env::Env;
 use landfall_images::ThumbnailLimits;
-use landfall_store::{Counts, Destination, Event, ItemSummary, Journal, JournalOptions, StoreError};
+use landfall_store::{Counts, Destination, Event, ItemSummary, Journal, JournalOptions, StoreError, Tx};
 
 use crate::{
     Error, Observer, Progress,
@@ -185,6 +185,27 @@ impl Engine {
         Ok(self.inner.journal.read(|tx| tx.counts(None)).await?)
     }
 
+    /// How many items of one destination are in which state. A destination that the home does not know has none.
+    pub async fn counts_at(&self, location: &str) -> Result<Counts, Error> {
+        let location = location.to_owned();
+        let counts = move |tx: &Tx<'_>| match tx.destinations()?.iter().find(|known| known.location == location) {
+            Some(destination) => tx.counts(Some(destination.id)),
+            None => Ok(Counts::default()),
+        };
+        Ok(self.inner.journal.read(counts).await?)
+    }
+
+    /// Gives up on aborting what nobody wants at a destination: it is not to be reached any more. Returns how many remote
+    /// uploads stay there.
+    pub async fn forget_abandoned(&self, location: &str) -> Result<usize, Error> {
+        let location = location.to_owned();
+        let forget = move |tx: &Tx<'_>| match tx.destinations()?.iter().find(|known| known.location == location) {
+            Some(destination) => tx.forget_abandoned_uploads(destination.id),
+            None => Ok(0),
+        };
+        Ok(self.inner.journal.write(forget).await?)
+    }
+
     /// Items in a state, or all that are not finished, newest change first.
     pub async fn items(&self, state: Option<String>, limit: usize) -> Result<Vec<ItemSummary>, Error> {
         Ok(self.inner.journal.read(move |tx| tx.summaries(state.as_deref(), limit)).await?)
@@ -238,7 +259,7 @@ impl Engine {
         &self,
         ids: Option<Vec<ItemId>>,
         state: &'static str,
-        change: fn(&landfall_store::Tx<'_>, ItemId, Timestamp) -> Result<usize, StoreError>,
+        change: fn(&Tx<'_>, ItemId, Timestamp) -> Result<usize, StoreError>,
     ) -> Result<usize, Error> {
         let now = self.inner.now();
         let changed = self

@@ -157,11 +157,22 @@ async fn stays_where_uploads_go(
     if !moved {
         return Ok(());
     }
+    let what = format!("cannot move the destination `{}`", config.name);
     let unfinished = unfinished(command, &config.name).await?;
     if unfinished == 0 {
-        return Ok(());
+        let left = left_open(command, &config.name).await?;
+        if left == 0 {
+            return Ok(());
+        }
+        let uploads = human::count(left, "upload");
+        let name = &config.name;
+        return Err(Failed::new(
+            "destination-moved",
+            what,
+            format!("still to be aborted where it is now: {uploads} that nobody wants"),
+        )
+        .hint(format!("`landfall gc --to {name}` does that; `landfall destination rm {name}` gives up on it")));
     }
-    let what = format!("cannot move the destination `{}`", config.name);
     let uploads = human::count(unfinished, "upload");
     Err(Failed::new("destination-moved", what, format!("{uploads} to the place where it is now did not finish"))
         .hint("let `landfall run` finish them, or `landfall cancel` them; or give the new place a name of its own"))
@@ -172,6 +183,35 @@ async fn unfinished(command: &Command, name: &str) -> Result<u64, Failed> {
     let location = landfall::bucket::location(name);
     let items = engine.items(None, usize::MAX >> 1).await.during("cannot read the journal")?;
     Ok(items.iter().filter(|item| item.destination == location).count() as u64)
+}
+
+/// How many uploads to a destination nobody wants, and are still to be aborted there.
+async fn left_open(command: &Command, name: &str) -> Result<u64, Failed> {
+    let Some(engine) = command.engine_to_look().await? else { return Ok(0) };
+    let counts = engine.counts_at(&landfall::bucket::location(name)).await.during("cannot read the journal")?;
+    Ok(counts.abandoning)
+}
+
+/// Aborts what nobody wants at a destination that is to be removed; what cannot be aborted is left there, and said.
+async fn leave_nothing_open(command: &Command, name: &str) -> Result<(), Failed> {
+    if left_open(command, name).await? == 0 {
+        return Ok(());
+    }
+    let engine = command.engine().await?;
+    if let Ok(Some(config)) = buckets::find(command, name)
+        && let Ok(bucket) = buckets::open(command, &engine, &config).await
+    {
+        bucket.abort_abandoned(false).await.during("cannot abort what nobody wants")?;
+    }
+    let left = engine.forget_abandoned(&landfall::bucket::location(name)).await.during("cannot write the journal")?;
+    if left > 0 {
+        let uploads = human::count(left as u64, "upload");
+        command.out.warn(
+            &format!("{uploads} that nobody wants could not be aborted, and may keep room in the bucket"),
+            Some("abort them with the tools of the bucket, or let a lifecycle rule there do it"),
+        );
+    }
+    Ok(())
 }
 
 /// The secrets that files hold.
@@ -233,6 +273,7 @@ pub(crate) async fn remove(mut command: Command, name: &str) -> Result<Exit, Fai
         )
         .hint(format!("`landfall sessions rm '{folder}'` first; they stay where they are")));
     }
+    leave_nothing_open(&command, name).await?;
     let was_there = buckets::remove(&mut command, &lock, name)?;
     CredentialStore::of(&command).forget(&lock, name).await?;
     drop(lock);

@@ -1,6 +1,9 @@
 //! `landfall gc`: aborts abandoned uploads.
 
-use landfall::Engine;
+use landfall::{
+    Code, Engine, Failure,
+    bucket::{Bucket, Orphan, Swept},
+};
 use serde_json::{Value, json};
 
 use super::work::{self, Problem};
@@ -23,9 +26,10 @@ pub(crate) async fn gc(command: &Command, arguments: &Gc) -> Result<Exit, Failed
     let engine = command.engine().await?;
     let mut found: Vec<Value> = Vec::new();
     let mut problems: Vec<Problem> = Vec::new();
+    let mut kept: Vec<Problem> = Vec::new();
     let (mut bytes, mut exit) = (0, Exit::Done);
     for config in &configs {
-        match sweep(command, arguments, &engine, config, &mut found).await {
+        match sweep(command, arguments, &engine, config, &mut found, &mut kept).await {
             Ok(swept) => bytes += swept,
             Err(failed) if configs.len() == 1 => return Err(failed),
             Err(failed) => {
@@ -39,6 +43,10 @@ pub(crate) async fn gc(command: &Command, arguments: &Gc) -> Result<Exit, Failed
             }
         }
     }
+    if !kept.is_empty() {
+        exit = exit.or_worse(Exit::Problems);
+        problems.extend(kept);
+    }
     let uploads = human::count(found.len() as u64, "incomplete upload");
     let did = if arguments.dry_run { "would abort" } else { "aborted" };
     command.out.note(&format!("{did} {uploads}, {}", human::size(bytes)));
@@ -49,22 +57,28 @@ pub(crate) async fn gc(command: &Command, arguments: &Gc) -> Result<Exit, Failed
     Ok(exit)
 }
 
-/// Aborts what nobody knows at one destination. Returns how many bytes it held.
+/// Aborts what this home has given up, and what nobody knows, at one destination. Returns how many bytes it held.
 async fn sweep(
     command: &Command,
     arguments: &Gc,
     engine: &Engine,
     config: &BucketConfig,
     found: &mut Vec<Value>,
+    kept: &mut Vec<Problem>,
 ) -> Result<u64, Failed> {
     let bucket = buckets::open(command, engine, config).await?;
     let what = format!("cannot sweep `{}`", config.name);
-    if !arguments.dry_run {
-        bucket.abort_abandoned().await.during(&what)?;
-    }
-    let swept = bucket.sweep(arguments.older_than, arguments.dry_run).await.during(&what);
+    let swept = bucket.abort_abandoned(arguments.dry_run).await.during(&what)?;
+    kept.extend(not_aborted(&swept, config));
+    let mut bytes = say(command, config, swept.aborted, found);
+    let orphans = bucket.sweep(arguments.older_than, arguments.dry_run).await.during(&what);
+    bytes += say(command, config, orphans.map_err(|failed| failed.at(config))?, found);
+    Ok(bytes)
+}
+
+fn say(command: &Command, config: &BucketConfig, orphans: Vec<Orphan>, found: &mut Vec<Value>) -> u64 {
     let mut bytes = 0;
-    for orphan in swept.map_err(|failed| failed.at(config))? {
+    for orphan in orphans {
         let begun = orphan.initiated.map(|moment| human::moment(moment.0));
         let line = format!(
             "{:>9}  {}  {}",
@@ -78,5 +92,28 @@ async fn sweep(
             "destination": config.name, "key": orphan.key, "upload_id": orphan.upload_id, "begun_at": begun, "bytes": orphan.bytes,
         }));
     }
-    Ok(bytes)
+    bytes
+}
+
+/// Aborts what nobody wants at a bucket, and says what could not be. What waits for the bucket a later run does.
+pub(super) async fn kept_open(bucket: &Bucket, config: &BucketConfig) -> Result<Vec<Problem>, Failed> {
+    if bucket.abandoned().await.during("cannot read the journal")? == 0 {
+        return Ok(Vec::new());
+    }
+    let swept = bucket.abort_abandoned(false).await.during("cannot abort what nobody wants")?;
+    Ok(not_aborted(&swept, config))
+}
+
+/// What could not be aborted, as problems.
+fn not_aborted(swept: &Swept, config: &BucketConfig) -> Vec<Problem> {
+    let problem = |(orphan, failure): &(Orphan, Failure)| Problem {
+        place: config.url(&orphan.key).into_bytes(),
+        code: failure.code.as_str().to_owned(),
+        message: format!("an upload that nobody wants could not be aborted, and keeps its room: {failure}"),
+        remedy: match failure.code {
+            Code::AccessDenied => "give these keys the right s3:AbortMultipartUpload, then `landfall gc`".to_owned(),
+            code => code.advice().to_owned(),
+        },
+    };
+    swept.kept.iter().map(problem).collect()
 }

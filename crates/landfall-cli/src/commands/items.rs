@@ -41,14 +41,17 @@ pub(crate) async fn cancel(command: &Command, ids: &[i64]) -> Result<Exit, Faile
 }
 
 /// Tells the buckets that items were to go to which uploads nobody wants any more, if they can be reached; else a later run does.
-async fn abort_abandoned(command: &Command, engine: &Engine, of: &BTreeSet<String>) {
+pub(super) async fn abort_abandoned(command: &Command, engine: &Engine, of: &BTreeSet<String>) {
     let destinations = engine.destinations().await.unwrap_or_default();
     for destination in destinations.into_iter().filter(|destination| of.contains(&destination.location)) {
         let Some(Ok(config)) = landfall::bucket::name_of(&destination).map(|name| buckets::named(command, name)) else {
             continue;
         };
         let gone = match buckets::open(command, engine, &config).await {
-            Ok(bucket) => bucket.abort_abandoned().await.unwrap_or(false),
+            Ok(bucket) => {
+                let told = bucket.abort_abandoned(false).await;
+                told.is_ok() && bucket.abandoned().await.is_ok_and(|left| left == 0)
+            }
             Err(_) => false,
         };
         if !gone {

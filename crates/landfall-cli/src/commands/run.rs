@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use landfall::{Destination, Engine, ItemId, ItemSummary, RunReport};
+use landfall::{Destination, Engine, ItemId, ItemSummary, RunEnd, RunReport};
 use serde_json::{Value, json};
 
 use super::{
@@ -55,7 +55,6 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
         }),
         None => None,
     };
-    let abandoning = engine.counts().await.during("cannot read the journal")?.abandoning;
     let active = engine.items(Some("active".to_owned()), usize::MAX >> 1).await.during("cannot read the journal")?;
     let elsewhere = elsewhere(&active, wanted.as_deref());
     let mut messages = Messages::default();
@@ -68,6 +67,7 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
             continue;
         }
         let has_work = active.iter().any(|item| item.destination == destination.location);
+        let left = engine.counts_at(&destination.location).await.during("cannot read the journal")?.abandoning;
         if let Some(place) = conversations::place_of_location(&destination.location, &command.home.default_vault) {
             if has_work {
                 match chat(command, &engine, place, &active).await {
@@ -80,10 +80,12 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
             continue;
         }
         if let Some(name) = landfall::bucket::name_of(&destination) {
-            if has_work || abandoning > 0 {
+            // What nobody wants at a destination that nobody knows any more nobody can remove.
+            if has_work || (left > 0 && buckets::find(command, name).is_ok_and(|config| config.is_some())) {
                 match bucket(command, arguments, name, &tally).await {
-                    Ok((report, waiting)) => {
+                    Ok((report, waiting, kept)) => {
                         reports.push(report);
+                        problems.extend(kept);
                         if waiting > 0 {
                             locked.insert(name.to_owned(), waiting);
                         }
@@ -95,8 +97,7 @@ async fn all(command: &Command, arguments: &Run) -> Result<Exit, Failed> {
             problems.extend(work::blocked(&engine, &destination.location).await?);
             continue;
         }
-        // Whose uploads are to be deleted is not told; asking a vault that was reached before is cheap.
-        if has_work || (abandoning > 0 && destination.vault.is_some()) {
+        if has_work || (left > 0 && destination.vault.is_some()) {
             match one(command, arguments, &engine, &destination, &tally).await {
                 Ok(report) => reports.push(report),
                 Err(failed) if failed.is_damage || command.signals.exit().is_some() => return Err(failed),
@@ -231,13 +232,14 @@ async fn chat(command: &Command, engine: &Engine, place: Place, active: &[ItemSu
     Ok(messages)
 }
 
-/// Carries on with the uploads to a bucket. Returns as well how many files wait for its password.
+/// Carries on with the uploads to a bucket. Returns as well how many files wait for its password, and what could not be
+/// removed.
 async fn bucket(
     command: &Command,
     arguments: &Run,
     name: &str,
     tally: &Arc<Tally>,
-) -> Result<(RunReport, u64), Failed> {
+) -> Result<(RunReport, u64, Vec<Problem>), Failed> {
     let config = buckets::named(command, name)?;
     let engine = super::put::engine(command, &config, arguments.limits.transfers).await?;
     let bucket = buckets::open(command, &engine, &config).await?;
@@ -249,7 +251,9 @@ async fn bucket(
     let active = engine.items(Some("active".to_owned()), usize::MAX >> 1).await.during("cannot read the journal")?;
     let location = landfall::bucket::location(name);
     let locked = active.iter().filter(|item| item.destination == location && item.waits == "unlock").count();
-    Ok((report, locked as u64))
+    let is_there = matches!(report.end, RunEnd::Drained);
+    let kept = if is_there { super::gc::kept_open(&bucket, &config).await? } else { Vec::new() };
+    Ok((report, locked as u64, kept))
 }
 
 async fn one(
@@ -276,7 +280,7 @@ fn finish(command: &Command, tally: &Tally, reports: &[RunReport], waits: &Waiti
     let counts = tally.finish();
     let took = command.took();
     // One that could not end says how the whole ended.
-    let report = reports.iter().find(|report| report.end != landfall::RunEnd::Drained).or(reports.first());
+    let report = reports.iter().find(|report| report.end != RunEnd::Drained).or(reports.first());
     let mut document = fields(json!({
         "linked": counts.linked,
         "uploaded": counts.uploaded,

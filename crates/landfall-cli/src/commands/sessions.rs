@@ -349,6 +349,8 @@ async fn cancel(command: &Command, names: &[String]) -> Result<Exit, Failed> {
         let (one, session) = named(command, &opened, name).await?;
         let id = session.id;
         let taken_back = one.sessions.cancel(&id).await.during(&format!("cannot cancel the session `{id}`"))?;
+        let location = landfall::bucket::location(&one.config.name);
+        super::items::abort_abandoned(command, &one.engine, &[location].into()).await;
         if matches!(taken_back, Ok(true)) {
             cancelled.push(id);
         } else {

@@ -103,6 +103,10 @@ fn say(command: &Command, counts: &Counts, items: &[Shown]) {
     command.out.line(&format!(
         "{queued} queued ({left} left): {working} being worked on, {waiting} waiting; {paused} paused, {blocked} blocked, {done} done"
     ));
+    if counts.abandoning > 0 {
+        let uploads = human::count(counts.abandoning, "upload");
+        command.out.line(&format!("still to be removed: {uploads} that nobody wants (`landfall run`)"));
+    }
     if !items.is_empty() {
         let (state, phase, sent) = ("state", "phase", "sent");
         command.out.line(&format!("{:>8}  {state:<8} {phase:<8} {sent:<18}  place", "item"));
@@ -160,6 +164,7 @@ fn counts_json(counts: &Counts) -> Value {
         "blocked": counts.blocked,
         "done": counts.done,
         "dropped": counts.dropped,
+        "abandoning": counts.abandoning,
         "queued": counts.queued(),
         "bytes_left": counts.bytes_left,
     })

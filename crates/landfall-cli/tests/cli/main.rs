@@ -1,6 +1,7 @@
 //! The real binary, driven as a person or a script drives it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod abandoned;
 mod buckets;
 mod chat;
 mod damage;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use landfall::{Code, ItemId, ItemSummary, StoreError};
+use landfall::{Code, Engine, ItemId, ItemSummary, StoreError, bucket::Bucket};
 use tokio::time::Instant;
 
 use super::{
@@ -86,10 +86,7 @@ impl Desktop {
         Some(all.await?.into_iter().map(|item| (item.id, item)).collect())
     }
 
-    async fn ask<T: Send + 'static, F>(
-        &mut self,
-        what: impl FnOnce(landfall::Engine, landfall::bucket::Bucket) -> F,
-    ) -> Option<T>
+    async fn ask<T: Send + 'static, F>(&mut self, what: impl FnOnce(Engine, Bucket) -> F) -> Option<T>
     where
         F: Future<Output = Result<T, landfall::Error>> + Send + 'static,
     {
@@ -159,7 +156,11 @@ impl Desktop {
     /// Nothing is left of what came to nothing.
     async fn judge_leftovers(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(3600);
-        while self.ask(|_, bucket| async move { bucket.abort_abandoned().await }).await != Some(true) {
+        let clean = |_: Engine, bucket: Bucket| async move {
+            bucket.abort_abandoned(false).await?;
+            Ok(bucket.abandoned().await? == 0)
+        };
+        while self.ask(clean).await != Some(true) {
             if Instant::now() > deadline {
                 return self.complain("what was abandoned is not aborted within an hour");
             }

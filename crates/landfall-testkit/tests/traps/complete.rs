@@ -153,7 +153,7 @@ async fn trap_14_another_object_under_the_key_is_neither_overwritten_nor_taken_f
             assert_eq!(world.server.object(name).unwrap().bytes, b"somebody else's".as_slice());
             world.engine.cancel(vec![item.id]).await.unwrap();
         }
-        world.bucket.abort_abandoned().await.unwrap();
+        world.bucket.abort_abandoned(false).await.unwrap();
         assert_eq!(world.server.incomplete_uploads().len(), 0);
         let path = world.file("one", 1000);
         let item = world.enqueue_path(&path, "one", true).await;
@@ -228,7 +228,11 @@ async fn what_is_taken_back_leaves_no_part_behind() {
     let item = world.upload("a", SIZE).await;
     assert_eq!(world.server.incomplete_uploads().len(), 1);
     world.engine.cancel(vec![item.id]).await.unwrap();
-    assert!(world.bucket.abort_abandoned().await.unwrap());
+    assert_eq!(world.bucket.abort_abandoned(true).await.unwrap().aborted.len(), 1, "that was a rehearsal");
+    let swept = world.bucket.abort_abandoned(false).await.unwrap();
+    assert_eq!((swept.aborted.len(), swept.kept.len()), (1, 0));
+    assert!(swept.aborted[0].bytes >= MIB as u64);
+    assert_eq!(world.bucket.abandoned().await.unwrap(), 0);
     assert_eq!(world.server.incomplete_uploads().len(), 0);
 }
 

@@ -43,7 +43,7 @@ use landfall_transport::{
 use self::{drive::Upload, pacer::Pacer, remote::Remote};
 pub use self::{
     fetch::{Fetched, Listing, RemoteFile},
-    orphans::Orphan,
+    orphans::{Orphan, Swept},
     trial::{Check, Verdict},
 };
 use crate::{Engine, Error, Observer, RunOptions, RunReport, drive::Driven, engine::Inner, reap::Reaped, site::Site};

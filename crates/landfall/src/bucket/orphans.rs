@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use landfall_core::{Code, Failure, Remedy, Timestamp};
-use landfall_store::Tx;
+use landfall_store::{AbandonedUpload, Tx};
 use landfall_transport::s3::{
     UploadMarker,
     answer::{self, OpenUpload},
@@ -72,20 +72,65 @@ impl Bucket {
     }
 }
 
+/// What became of the uploads that this home has given up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// These are aborted.
+    pub aborted: Vec<Orphan>,
+    /// These the bucket does not abort, and why.
+    pub kept: Vec<(Orphan, Failure)>,
+    /// Why the rest was left to later: the bucket cannot be reached, or asks to wait.
+    pub away: Option<Failure>,
+}
+
 impl Bucket {
-    /// Aborts everything that the journal marks as abandoned, as far as the bucket lets it. Returns whether all is gone.
+    /// Aborts everything that the journal marks as abandoned, as far as the bucket lets it; unless it is a `rehearsal`, which
+    /// only says what it would abort. One of which nobody knows whether it was opened may be on its way for a minute; until
+    /// then it is neither aborted nor kept, and [still abandoned](Self::abandoned).
     ///
     /// # Errors
     /// The journal's.
-    pub async fn abort_abandoned(&self) -> Result<bool, Error> {
-        let (engine, destination) = (&self.inner.engine, self.inner.destination);
-        let left = move |tx: &Tx<'_>| Ok(tx.abandoned_uploads(destination, 1)?.is_empty());
-        while !engine.journal.read(left).await? {
-            if reap(engine, self).await? != Reaped::Gone {
-                return Ok(false);
+    pub async fn abort_abandoned(&self, rehearsal: bool) -> Result<Swept, Error> {
+        let (engine, destination, remote) = (&self.inner.engine, self.inner.destination, &self.inner.remote);
+        let abandoned = engine.journal.read(move |tx| tx.abandoned_uploads(destination, usize::MAX >> 1)).await?;
+        let mut swept = Swept::default();
+        for upload in abandoned {
+            let mut orphan = Orphan {
+                key: upload.object_key.clone(),
+                upload_id: upload.upload_id.clone().unwrap_or_default(),
+                initiated: upload.opening_at,
+                bytes: 0,
+            };
+            if let Some(upload_id) = &upload.upload_id {
+                let parts = remote.parts(&upload.object_key, upload_id).await.ok().flatten();
+                orphan.bytes = parts.iter().flatten().map(|part| part.size).sum();
+            }
+            if rehearsal {
+                if upload.upload_id.is_some() {
+                    swept.aborted.push(orphan);
+                }
+                continue;
+            }
+            match reap_one(engine, self, &upload).await? {
+                Ok(true) if upload.upload_id.is_some() => swept.aborted.push(orphan),
+                Ok(_) => {}
+                Err(failure @ Failure { remedy: Remedy::Wait { .. }, .. }) => {
+                    swept.away = Some(failure);
+                    break;
+                }
+                Err(failure) => swept.kept.push((orphan, failure)),
             }
         }
-        Ok(true)
+        Ok(swept)
+    }
+
+    /// How many remote uploads nobody wants that are still to be aborted.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub async fn abandoned(&self) -> Result<u64, Error> {
+        let destination = self.inner.destination;
+        Ok(self.inner.engine.journal.read(move |tx| Ok(tx.counts(Some(destination))?.abandoning)).await?)
     }
 }
 
@@ -98,41 +143,52 @@ pub(super) async fn reap(engine: &Arc<Inner>, bucket: &Bucket) -> Result<Reaped,
     let abandoned = engine.journal.read(move |tx| tx.abandoned_uploads(destination, BATCH)).await?;
     let mut reaped = Reaped::Gone;
     for upload in abandoned {
-        let aborted = match &upload.upload_id {
-            Some(upload_id) => abort(bucket, &upload.object_key, upload_id).await,
-            // It was to be opened, and nobody heard what became of that.
-            None => {
-                let since = upload.opening_at.unwrap_or_default();
-                let key = upload.object_key.clone();
-                if engine.journal.read(move |tx: &Tx<'_>| tx.is_opening(destination, &key)).await? {
-                    // What is found there may be the one that is wanted.
-                    reaped = Reaped::Failed;
-                    continue;
-                }
-                match opened_since(engine, bucket, &upload.object_key, since).await {
-                    // It may still be on its way.
-                    Ok(lost) if lost.is_empty() && bucket.inner.remote.its_time().since(since) < LATE => {
-                        reaped = Reaped::Failed;
-                        continue;
-                    }
-                    Ok(lost) => abort_all(bucket, &lost).await,
-                    Err(failure) => Err(failure),
-                }
-            }
-        };
-        match aborted {
-            Ok(()) => {}
+        match reap_one(engine, bucket, &upload).await? {
+            Ok(true) => {}
+            Ok(false) => reaped = Reaped::Failed,
             Err(Failure { remedy: Remedy::Wait { .. }, .. }) => return Ok(Reaped::Waits),
             Err(failure) => {
                 tracing::debug!(code = %failure.code, "An upload could not be aborted: {failure}");
                 reaped = Reaped::Failed;
-                continue;
             }
         }
-        engine.env.steps.reached("bucket.abort.answered");
-        engine.journal.write(move |tx| tx.bucket_object_abandoned(upload.object)).await?;
     }
     Ok(reaped)
+}
+
+/// Aborts an upload, and writes that it is gone. Returns whether it is: one of which nobody knows whether it was opened may
+/// still be on its way.
+async fn reap_one(engine: &Inner, bucket: &Bucket, upload: &AbandonedUpload) -> Result<Result<bool, Failure>, Error> {
+    let (destination, key) = (bucket.inner.destination, &upload.object_key);
+    let aborted = match &upload.upload_id {
+        Some(upload_id) => abort(bucket, key, upload_id).await,
+        // It was to be opened, and nobody heard what became of that.
+        None => {
+            let since = upload.opening_at.unwrap_or_default();
+            let asked = key.clone();
+            if engine.journal.read(move |tx: &Tx<'_>| tx.is_opening(destination, &asked)).await? {
+                // What is found there may be the one that is wanted.
+                return Ok(Ok(false));
+            }
+            match opened_since(engine, bucket, key, since).await {
+                Ok(lost) if lost.is_empty() && bucket.inner.remote.its_time().since(since) < LATE => {
+                    return Ok(Ok(false));
+                }
+                Ok(lost) => abort_all(bucket, &lost).await,
+                Err(failure) => Err(failure),
+            }
+        }
+    };
+    match aborted {
+        Ok(()) => {}
+        // With the bucket went all that was in it.
+        Err(Failure { code: Code::NoSuchBucket, .. }) => {}
+        Err(failure) => return Ok(Err(failure)),
+    }
+    engine.env.steps.reached("bucket.abort.answered");
+    let object = upload.object;
+    engine.journal.write(move |tx| tx.bucket_object_abandoned(object)).await?;
+    Ok(Ok(true))
 }
 
 async fn abort_all(bucket: &Bucket, lost: &[OpenUpload]) -> Result<(), Failure> {

@@ -244,7 +244,7 @@ impl Sessions {
     pub async fn cancel(&self, id: &str) -> Result<Result<bool, Refusal>, Error> {
         let cancelled = self.change(id, |tx, item, now| tx.cancel(item, now)).await?;
         if let (Ok(true), Some(bucket)) = (&cancelled, &self.bucket) {
-            bucket.abort_abandoned().await?;
+            bucket.abort_abandoned(false).await?;
         }
         Ok(cancelled)
     }
