@@ -19,7 +19,7 @@ mod wire;
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use landfall_env::{Blocking, Clock as _, Sabotage};
+use landfall_env::{Blocking, Clock as _};
 use tokio::time::Instant;
 
 use self::{
@@ -29,43 +29,15 @@ use self::{
     wire::Network,
 };
 use crate::{
-    Seed, SeededRandom, SimClock, SimDisk,
+    ProgramOptions, ProgramOutcome, Seed, SeededRandom, SimClock, SimDisk,
     bucket::{BucketServer, Profile},
     process::Done,
     trouble::Trouble,
     world,
 };
 
-/// How a program is run.
-#[derive(Debug, Clone, Default)]
-pub struct DesktopOptions {
-    /// Safety measure to take away.
-    pub sabotage: Option<Sabotage>,
-    /// Keep what happened, to be read.
-    pub history: bool,
-}
-
-/// What a program came to.
-#[derive(Debug)]
-pub struct DesktopOutcome {
-    /// What must hold and does not; empty if all is well.
-    pub complaints: Vec<String>,
-    /// How often a process died, by the step at which it did.
-    pub deaths: BTreeMap<&'static str, u64>,
-    /// How often each operation was done.
-    pub operations: BTreeMap<&'static str, u64>,
-    /// How often each fault struck a request.
-    pub faults: BTreeMap<&'static str, u64>,
-    /// Uploads that were taken in charge.
-    pub uploads: usize,
-    /// The same for two runs of one seed.
-    pub trace: u64,
-    /// What happened, if [`DesktopOptions::history`] asks for it.
-    pub history: Vec<String>,
-}
-
 /// Runs one program to its end.
-pub fn run(seed: u64, options: &DesktopOptions) -> DesktopOutcome {
+pub fn run(seed: u64, options: &ProgramOptions) -> ProgramOutcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime without I/O can always be built").block_on(async {
         let mut desktop = Desktop::new(seed, options);
@@ -120,7 +92,7 @@ const OPERATIONS: [(&str, u64); 13] = [
 const CALM: [&str; 4] = ["file", "folder", "cancel", "again"];
 
 impl Desktop {
-    fn new(seed: u64, options: &DesktopOptions) -> Self {
+    fn new(seed: u64, options: &ProgramOptions) -> Self {
         let seed = Seed(seed);
         let random = seed.fork("desktop").random();
         let clock = Arc::new(SimClock::new(NOW_MS));
@@ -176,7 +148,7 @@ impl Desktop {
         }
     }
 
-    async fn live(&mut self) -> DesktopOutcome {
+    async fn live(&mut self) -> ProgramOutcome {
         if AssertUnwindSafe(self.course()).catch_unwind().await.is_err() {
             self.complain("something panicked, or did not answer at all");
         }
@@ -184,12 +156,11 @@ impl Desktop {
         self.kill_all().await;
         let mut complaints = std::mem::take(&mut self.complaints);
         complaints.extend(self.observed.complaints());
-        DesktopOutcome {
+        ProgramOutcome {
             complaints,
             deaths,
-            operations: std::mem::take(&mut self.operations),
-            faults: self.network.struck(),
-            uploads: self.wants.iter().filter(|want| want.item.is_some()).count(),
+            operations: std::mem::take(&mut self.operations).into_iter().chain(self.network.struck()).collect(),
+            made: self.wants.iter().filter(|want| want.item.is_some()).count(),
             trace: self.trouble.trace(),
             history: self.trouble.history(),
         }

@@ -16,6 +16,7 @@ mod disk;
 mod network;
 pub mod phone;
 mod process;
+mod programs;
 mod sabotage;
 mod seed;
 mod sweep;
@@ -28,6 +29,7 @@ pub use self::{
     chaos::{Chaos, Fault, FaultTable, Phase},
     clock::SimClock,
     disk::{Op, ProcessId, SimDisk},
+    programs::{ProgramOptions, ProgramOutcome, Programs},
     sabotage::{Catalogued, desktop_sabotages, phone_sabotages, sabotages, survivors},
     seed::{Seed, SeededRandom},
     sweep::{number, on_all_cores},

@@ -21,7 +21,7 @@ mod ticks;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use landfall::recipes::chat::ChatSettings;
-use landfall_env::{Blocking, Sabotage};
+use landfall_env::Blocking;
 use tokio::time::Instant;
 
 use self::{
@@ -32,36 +32,12 @@ use self::{
     remote::Remote,
     ticks::Ticks,
 };
-use crate::{Seed, SeededRandom, SimClock, SimDisk, process::Done, trouble::Trouble, world};
-
-/// How a program is run.
-#[derive(Debug, Clone, Default)]
-pub struct PhoneOptions {
-    /// Safety measure to take away.
-    pub sabotage: Option<Sabotage>,
-    /// Keep what happened, to be read.
-    pub history: bool,
-}
-
-/// What a program came to.
-#[derive(Debug)]
-pub struct PhoneOutcome {
-    /// What must hold and does not; empty if all is well.
-    pub complaints: Vec<String>,
-    /// How often a process died, by the step at which it did.
-    pub deaths: BTreeMap<&'static str, u64>,
-    /// How often each operation was done.
-    pub operations: BTreeMap<&'static str, u64>,
-    /// Messages that were sent.
-    pub messages: usize,
-    /// The same for two runs of one seed.
-    pub trace: u64,
-    /// What happened, if [`PhoneOptions::history`] asks for it.
-    pub history: Vec<String>,
-}
+use crate::{
+    ProgramOptions, ProgramOutcome, Seed, SeededRandom, SimClock, SimDisk, process::Done, trouble::Trouble, world,
+};
 
 /// Runs one program to its end.
-pub fn run(seed: u64, options: &PhoneOptions) -> PhoneOutcome {
+pub fn run(seed: u64, options: &ProgramOptions) -> ProgramOutcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime without I/O can always be built").block_on(async {
         let mut phone = Phone::new(seed, options);
@@ -102,7 +78,7 @@ struct Phone {
 }
 
 impl Phone {
-    fn new(seed: u64, options: &PhoneOptions) -> Self {
+    fn new(seed: u64, options: &ProgramOptions) -> Self {
         let seed = Seed(seed);
         let random = seed.fork("phone").random();
         let clock = Arc::new(SimClock::new(1_700_000_000_000));
@@ -166,7 +142,7 @@ impl Phone {
         }
     }
 
-    async fn live(&mut self) -> PhoneOutcome {
+    async fn live(&mut self) -> ProgramOutcome {
         let steps = 8 + index(&self.random, 32);
         for _ in 0..steps {
             self.step().await;
@@ -188,11 +164,11 @@ impl Phone {
         let mut complaints = std::mem::take(&mut self.complaints);
         complaints.extend(self.remote.complaints());
         complaints.extend(self.platform.complaints());
-        PhoneOutcome {
+        ProgramOutcome {
             complaints,
             deaths,
             operations: std::mem::take(&mut self.operations),
-            messages: self.person.messages.len(),
+            made: self.person.messages.len(),
             trace: self.trouble.trace(),
             history: self.trouble.history(),
         }
