@@ -259,6 +259,43 @@ def once_below(world, operation, act):
     return script
 
 
+def left_behind(server):
+    """What a home left in the bucket and gave up is replaced by what comes next, and nothing else is"""
+    client = server.client()
+    for operation, size in (("PutObject", 1000), ("CompleteMultipartUpload", 2 * PART)):
+        for comes in ("nothing", "another"):
+            what = f"left by {operation}, and {comes} comes instead"
+            world = BucketWorld(server, f"left-{operation}-{comes}")
+            # What it learns of a bucket at its first upload is not what is meant.
+            world.put(world.file(1, "first"), "--key", "first").expect(0)
+            world.proxy.script = once(operation, ("delay", 60))
+            running = world.start_put(world.file(size, "old"), "--key", "key")
+            until(lambda: world.object("key") is not None, "it is in the bucket")
+            running.kill()
+            for item in world.items():
+                world.run("cancel", item["id"]).expect(0)
+            path, theirs = world.file(size, "new"), noise(size, "theirs")
+            conditions = []
+
+            def script(request):
+                if request.operation == operation and "/." not in request.key:
+                    conditions.append(request.headers.get("if-match"))
+                    if conditions[-1] and comes == "another":
+                        client.put_object(**world.at("key"), Body=theirs)
+
+            world.proxy.script = script
+            outcome = world.put(path, "--key", "key", "--budget", "20s")
+            world.proxy.script = None
+            there = world.object("key")
+            honours = server.traits.put_if_match if operation == "PutObject" else server.traits.complete_if_match
+            if comes == "another" and any(conditions) and honours == 412:
+                codes = [problem["code"] for problem in outcome.json.get("problems", ())]
+                world.equal((outcome.code, codes, there == theirs), (3, ["key-taken"], True), f"{what}: it is refused, and stays")
+            else:
+                world.equal((outcome.code, there == read(path)), (0, True), f"{what}: it is replaced")
+            world.figure(f"{what}: exit {outcome.code}, conditions {conditions}")
+
+
 def wrong_keys(server):
     """An upload with wrong keys is blocked, and goes on once they are right"""
     world = BucketWorld(server, "keys")
@@ -427,7 +464,7 @@ def forms(secret):
     return [secret, content.hex(), base64.b64encode(content).decode().rstrip("=")[:-1], ", ".join(str(byte) for byte in content)]
 
 
-SCENARIOS = (contents, sealed, names, others, cancelled, lost_answers, guarded, bucket_trials.right, bucket_trials.wrong,
+SCENARIOS = (contents, sealed, names, others, cancelled, lost_answers, guarded, left_behind, bucket_trials.right, bucket_trials.wrong,
              bucket_trials.clocks, wrong_keys, changed_source, killed_server, swept, bucket_kills.resumed, secrets)
 
 

@@ -68,6 +68,9 @@ class Traits:
     #: The status of a PUT, and of a Complete, with `If-None-Match: *` on an object that exists.
     put_if_none_match: int = 412
     complete_if_none_match: int = 412
+    #: The same with `If-Match` on an object with another ETag.
+    put_if_match: int = 412
+    complete_if_match: int = 412
     #: The answer of a Complete carries the object's ETag.
     complete_has_etag: bool = True
     #: The status of a Complete that is sent again.
@@ -335,7 +338,8 @@ class Garage(Server):
     """One node with SQLite, on disk."""
 
     name, region, ports_needed = "garage", "garage", 3
-    traits = Traits(put_if_none_match=200, complete_if_none_match=200, complete_again=404, small_part=200)
+    # Of two objects the one that was begun later stays, so that a Complete replaces nothing that came after its Create.
+    traits = Traits(put_if_none_match=200, complete_if_none_match=200, put_if_match=200, complete_again=404, small_part=200)
 
     @staticmethod
     def new_keys():
@@ -378,7 +382,7 @@ class Ceph(Server):
     """A monitor, an OSD in memory, and the RADOS gateway; needs root."""
 
     name, region, ports_needed = "ceph", "default", 16
-    traits = Traits(checks_checksums=False, lists_checksums=False, complete_if_none_match=200, complete_has_etag=False,
+    traits = Traits(checks_checksums=False, lists_checksums=False, complete_if_none_match=200, complete_if_match=200, complete_has_etag=False,
                     wrong_order=200, kills_everything=False)
 
     #: What the OSD may hold. It takes memory only for what it does hold.

@@ -336,6 +336,22 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// A remote upload to a key is about to be opened that nobody will want: what may come of it is to be looked for. `at` is
+    /// the moment by the bucket's clock.
+    pub fn abandon_unopened(
+        &self,
+        item: ItemId,
+        object_key: &str,
+        at: Timestamp,
+    ) -> Result<BucketObjectId, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO bucket_object (item, destination, revision, object_key, size, part_size, proof, is_guarded, opening_at, state)
+             SELECT id, destination, revision, ?2, 0, 1, 'signed-payload', 0, ?3, 'abandoning' FROM item WHERE id = ?1
+             RETURNING id",
+        )?;
+        Ok(BucketObjectId(statement.query_row((item.0, object_key, at.0), |row| row.get(0))?))
+    }
+
     /// Whether an upload to this key is being opened: what is found there may be that one.
     pub fn is_opening(&self, destination: DestinationId, object_key: &str) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM bucket_object WHERE destination = ?1 AND object_key = ?2 AND state = 'opening')";

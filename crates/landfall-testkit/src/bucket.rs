@@ -147,6 +147,16 @@ impl BucketServer {
         self.change(|state| state.objects.remove(&(Self::BUCKET.to_owned(), key.to_owned())));
     }
 
+    /// Cuts the last byte off an object and forgets its checksum, as a broken store would.
+    pub fn damage(&self, key: &str) {
+        self.change(|state| {
+            if let Some(object) = state.objects.get_mut(&(Self::BUCKET.to_owned(), key.to_owned())) {
+                object.bytes.truncate(object.bytes.len().saturating_sub(1));
+                object.checksum = None;
+            }
+        });
+    }
+
     /// Aborts all uploads in parts, as a rule of a bucket's life cycle would.
     pub fn expire_uploads(&self) {
         self.change(|state| state.uploads.clear());

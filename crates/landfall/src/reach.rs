@@ -21,8 +21,10 @@ pub(crate) struct Reach {
     gates: Arc<Mutex<Gates>>,
 }
 
-/// Bytes that moved so short a time ago may still be moving.
-const MOVING: Duration = Duration::from_secs(5);
+/// A body whose bytes moved so short a time ago may still be moving. Longer than a carrier lets one stand still.
+const MOVING: Duration = Duration::from_secs(30);
+/// Whoever has had to wait for so long without getting further lets others try, for as long.
+pub(crate) const STUCK: Duration = Duration::from_secs(20);
 /// How long the request that finds out whether the destination is back keeps the others waiting.
 const PROBE: Duration = Duration::from_secs(2);
 
@@ -43,15 +45,23 @@ struct Gates {
     room: Gate,
     /// Why one is shut.
     last: Option<Failure>,
-    /// When something failed last.
-    failed_at: Option<Duration>,
-    /// When bytes of a request moved last that was sent after that.
-    moved_at: Option<Duration>,
+    /// The requests under way that have a body, and when bytes of it moved last.
+    moving: BTreeMap<u64, Option<Duration>>,
     /// How many have something that they want stored, or that is under way.
     storing: usize,
-    /// Since when those who are at work get no further, and why; `None` for those who do.
-    at_work: BTreeMap<u64, Option<(Duration, Failure)>>,
+    /// Those who are at work, and whether they had to wait last.
+    at_work: BTreeMap<u64, bool>,
+    /// Since when somebody had to wait and nobody got any further, and why.
+    stuck: Option<(Duration, Failure)>,
+    /// How many there were of either.
     entered: u64,
+}
+
+impl Gates {
+    fn enter(&mut self) -> u64 {
+        self.entered += 1;
+        self.entered
+    }
 }
 
 impl Gates {
@@ -87,13 +97,13 @@ impl Reach {
     pub(crate) fn hopeless(&self) -> Option<(Duration, Failure)> {
         let now = self.env.clock.monotonic();
         let gates = self.gates();
-        if gates.moved_at.is_some_and(|at| now.saturating_sub(at) < MOVING) {
+        if gates.moving.values().flatten().any(|at| now.saturating_sub(*at) < MOVING) {
             return None;
         }
         let full = gates.room.away_for(now).filter(|_| gates.storing > 0);
         let away = gates.reach.away_for(now).max(full).zip(gates.last.clone());
-        let stuck = gates.at_work.values().map(Option::as_ref).collect::<Option<Vec<_>>>();
-        let stuck = stuck.and_then(|stuck| stuck.into_iter().max_by_key(|(since, _)| *since).cloned());
+        let all_wait = !gates.at_work.is_empty() && gates.at_work.values().all(|waits| *waits);
+        let stuck = gates.stuck.clone().filter(|_| all_wait);
         let stuck = stuck.map(|(since, failure)| (now.saturating_sub(since), failure));
         [away, stuck].into_iter().flatten().max_by_key(|(time, _)| *time)
     }
@@ -101,21 +111,16 @@ impl Reach {
     /// Forgets that it was out of reach, or full: whoever starts a run wants to know how it is now.
     pub(crate) fn try_anew(&self) {
         let mut gates = self.gates();
-        (gates.reach, gates.room, gates.last) = (Gate::Open, Gate::Open, None);
-        let now = self.env.clock.monotonic();
-        for (since, _) in gates.at_work.values_mut().flatten() {
-            *since = now;
-        }
+        (gates.reach, gates.room, gates.last, gates.stuck) = (Gate::Open, Gate::Open, None, None);
     }
 
     /// Somebody begins to work for the destination.
     pub(crate) fn enter(&self) -> AtWork {
         let mut gates = self.gates();
-        gates.entered += 1;
-        let number = gates.entered;
-        gates.at_work.insert(number, None);
+        let number = gates.enter();
+        gates.at_work.insert(number, false);
         drop(gates);
-        AtWork { reach: self.clone(), number }
+        AtWork { reach: self.clone(), number, since: Mutex::default() }
     }
 
     /// Repeats a question that somebody waits for, until the destination has been away, or it got no answer, for longer
@@ -170,7 +175,6 @@ impl Reach {
                 let gate = if takes_nothing { &mut gates.room } else { &mut gates.reach };
                 gate.on_failure(&self.policy, now, retry_after, fraction);
                 gates.last = Some(failure.clone());
-                (gates.failed_at, gates.moved_at) = (Some(now), None);
             }
             None if failure.code != Code::BadAnswer => gates.came_through(kind, now),
             None => {}
@@ -185,7 +189,7 @@ impl Reach {
 
     /// Waits until the destination may be tried. While it is away, or full, one caller at a time finds out.
     pub(crate) async fn pass(&self, kind: Kind) -> Passage {
-        let mut passage = Passage { reach: self.clone(), kind, since: Duration::ZERO };
+        let passage = Passage { reach: self.clone(), kind, number: self.gates().enter() };
         if kind == Kind::Store {
             self.gates().storing += 1;
         }
@@ -202,10 +206,7 @@ impl Reach {
                     }),
                 }
             };
-            let Err(until) = may else {
-                passage.since = now;
-                return passage;
-            };
+            let Err(until) = may else { return passage };
             tokio::time::sleep(until.saturating_sub(now).max(Duration::from_millis(5))).await;
         }
     }
@@ -225,33 +226,32 @@ pub(crate) fn is_over(away: Duration, failure: &Failure, patience: Duration) -> 
 pub(crate) struct Passage {
     reach: Reach,
     kind: Kind,
-    since: Duration,
+    number: u64,
 }
 
 impl Passage {
     /// Sees the bytes of the request's body move.
-    pub(crate) fn watch(self: &Arc<Self>, body: Body) -> Body {
-        let passage = Arc::clone(self);
+    pub(crate) fn watch(&self, body: Body) -> Body {
+        let (reach, number) = (self.reach.clone(), self.number);
+        reach.gates().moving.insert(number, None);
         body.map_frame(move |frame| {
-            passage.moved();
+            let now = reach.env.clock.monotonic();
+            // Whoever has its answer already is not under way any more.
+            if let Some(at) = reach.gates().moving.get_mut(&number) {
+                *at = Some(now);
+            }
             frame
         })
         .boxed_unsync()
-    }
-
-    fn moved(&self) {
-        let now = self.reach.env.clock.monotonic();
-        let mut gates = self.reach.gates();
-        if gates.failed_at.is_none_or(|failed| failed < self.since) {
-            gates.moved_at = Some(now);
-        }
     }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
+        let mut gates = self.reach.gates();
+        gates.moving.remove(&self.number);
         if self.kind == Kind::Store {
-            self.reach.gates().storing -= 1;
+            gates.storing -= 1;
         }
     }
 }
@@ -260,20 +260,31 @@ impl Drop for Passage {
 pub(crate) struct AtWork {
     reach: Reach,
     number: u64,
+    /// Since when they have had to wait without getting further.
+    since: Mutex<Option<Duration>>,
 }
 
 impl AtWork {
-    /// They had to wait, and got no further.
-    pub(crate) fn is_stuck(&self, failure: &Failure) {
+    /// They have to wait. Returns whether they have got no further for so long that others should try.
+    pub(crate) fn waits(&self, failure: &Failure) -> bool {
         let now = self.reach.env.clock.monotonic();
-        if let Some(stuck) = self.reach.gates().at_work.get_mut(&self.number) {
-            stuck.get_or_insert_with(|| (now, failure.clone()));
-        }
+        let mut gates = self.reach.gates();
+        gates.at_work.insert(self.number, true);
+        gates.stuck.get_or_insert_with(|| (now, failure.clone()));
+        // While nobody gets an answer, nobody else would.
+        let is_away = gates.reach.away_for(now).max(gates.room.away_for(now)).is_some_and(|away| away >= STUCK);
+        drop(gates);
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        now.saturating_sub(*since.get_or_insert(now)) >= STUCK && !is_away
     }
 
     /// They got further.
     pub(crate) fn gets_further(&self) {
-        self.reach.gates().at_work.insert(self.number, None);
+        let mut gates = self.reach.gates();
+        gates.at_work.insert(self.number, false);
+        gates.stuck = None;
+        drop(gates);
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The vault as the engine calls it: every call passes the gate, and every failure is classified.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use landfall_core::{Code, Failure, Remedy};
@@ -133,7 +133,7 @@ impl Remote {
 
     /// One try: a lost answer is the caller's to settle.
     pub(crate) async fn put_part(&self, grant: &Grant, part: &PartChecksum, body: Body) -> Result<(), CallFailure> {
-        let passage = Arc::new(self.reach.pass(Kind::Store).await);
+        let passage = self.reach.pass(Kind::Store).await;
         let body = passage.watch(body);
         let request = request::put_part(grant, part).map_err(CallFailure::Failed)?;
         match self.vault.call(request, Some(body)).await {

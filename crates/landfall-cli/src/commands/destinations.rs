@@ -201,7 +201,10 @@ async fn leave_nothing_open(command: &Command, name: &str) -> Result<(), Failed>
     if let Ok(Some(config)) = buckets::find(command, name)
         && let Ok(bucket) = buckets::open(command, &engine, &config).await
     {
-        bucket.abort_abandoned(false).await.during("cannot abort what nobody wants")?;
+        let swept = bucket.abort_abandoned(false).await.during("cannot abort what nobody wants")?;
+        for (orphan, failure) in &swept.kept {
+            command.out.note(&format!("still open: {}: {failure}", human::text(&config.url(&orphan.key))));
+        }
     }
     let left = engine.forget_abandoned(&landfall::bucket::location(name)).await.during("cannot write the journal")?;
     if left > 0 {

@@ -29,9 +29,9 @@ pub(crate) async fn gc(command: &Command, arguments: &Gc) -> Result<Exit, Failed
     let mut kept: Vec<Problem> = Vec::new();
     let (mut bytes, mut exit) = (0, Exit::Done);
     for config in &configs {
-        match sweep(command, arguments, &engine, config, &mut found, &mut kept).await {
-            Ok(swept) => bytes += swept,
-            Err(failed) if configs.len() == 1 => return Err(failed),
+        match sweep(command, arguments, &engine, config, &mut found, &mut kept, &mut bytes).await {
+            Ok(()) => {}
+            Err(failed) if configs.len() == 1 && found.is_empty() && kept.is_empty() => return Err(failed),
             Err(failed) => {
                 exit = exit.or_worse(failed.exit);
                 problems.push(Problem {
@@ -57,7 +57,7 @@ pub(crate) async fn gc(command: &Command, arguments: &Gc) -> Result<Exit, Failed
     Ok(exit)
 }
 
-/// Aborts what this home has given up, and what nobody knows, at one destination. Returns how many bytes it held.
+/// Aborts what this home has given up, and what nobody knows, at one destination.
 async fn sweep(
     command: &Command,
     arguments: &Gc,
@@ -65,15 +65,25 @@ async fn sweep(
     config: &BucketConfig,
     found: &mut Vec<Value>,
     kept: &mut Vec<Problem>,
-) -> Result<u64, Failed> {
+    bytes: &mut u64,
+) -> Result<(), Failed> {
     let bucket = buckets::open(command, engine, config).await?;
     let what = format!("cannot sweep `{}`", config.name);
     let swept = bucket.abort_abandoned(arguments.dry_run).await.during(&what)?;
     kept.extend(not_aborted(&swept, config));
-    let mut bytes = say(command, config, swept.aborted, found);
+    *bytes += say(command, config, swept.aborted, found);
     let orphans = bucket.sweep(arguments.older_than, arguments.dry_run).await.during(&what);
-    bytes += say(command, config, orphans.map_err(|failed| failed.at(config))?, found);
-    Ok(bytes)
+    let orphans = orphans.map_err(|failed| {
+        let failed = failed.at(config);
+        if failed.code == Code::AccessDenied.as_str() {
+            failed.hint("give these keys the right s3:ListBucketMultipartUploads, then `landfall gc`")
+        } else {
+            failed
+        }
+    })?;
+    kept.extend(not_aborted(&orphans, config));
+    *bytes += say(command, config, orphans.aborted, found);
+    Ok(())
 }
 
 fn say(command: &Command, config: &BucketConfig, orphans: Vec<Orphan>, found: &mut Vec<Value>) -> u64 {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use landfall_testkit::bucket::Again;
+use landfall::bucket::Orphan;
+use landfall_testkit::bucket::{Again, Credential};
 
-use crate::world::{Answer, Fault, IfNoneMatch, MIB, On, Operation, World};
+use crate::world::{Answer, Fault, Gate, IfNoneMatch, MIB, On, Operation, World};
 
 const SIZE: usize = 3 * MIB + 17;
 
@@ -56,7 +57,7 @@ async fn a_complete_that_never_arrived_is_sent_again_without_its_parts() {
 async fn trap_03_an_upload_that_is_gone_without_an_object_begins_again() {
     let mut world = World::new().await;
     let item = world.enqueue("a", SIZE).await;
-    let gate = crate::world::Gate::new();
+    let gate = Gate::new();
     world.server.script(On::first(Operation::UploadPart).part(3), Fault::HoldRequest(gate.clone()));
     let (bucket, server) = (world.bucket.clone(), world.server.clone());
     let run = tokio::spawn(async move {
@@ -167,7 +168,7 @@ async fn trap_14_another_object_under_the_key_is_neither_overwritten_nor_taken_f
 #[tokio::test]
 async fn an_object_that_appears_while_parts_are_sent_is_not_overwritten() {
     let world = World::new().await;
-    let gate = crate::world::Gate::new();
+    let gate = Gate::new();
     let complete = On::first(Operation::CompleteMultipartUpload);
     world.server.script(complete, Fault::HoldRequest(gate.clone()));
     let item = world.enqueue("a", SIZE).await;
@@ -237,16 +238,49 @@ async fn what_is_taken_back_leaves_no_part_behind() {
 }
 
 #[tokio::test]
+async fn one_that_cannot_be_aborted_now_keeps_no_other() {
+    let world = World::new().await;
+    world.server.script(On::every(Operation::UploadPart).part(2), Fault::Answer(Answer::error(500, "InternalError")));
+    let items = [world.upload("a", SIZE).await.id, world.upload("b", SIZE).await.id];
+    world.engine.cancel(items.to_vec()).await.unwrap();
+    let busy = On::every(Operation::AbortMultipartUpload).key("a");
+    world.server.script(busy, Fault::Answer(Answer::error(503, "SlowDown")));
+    let swept = world.bucket.abort_abandoned(false).await.unwrap();
+    let keys = |orphans: Vec<Orphan>| orphans.into_iter().map(|orphan| orphan.key).collect::<Vec<_>>();
+    assert_eq!(keys(swept.aborted), ["b"]);
+    assert_eq!(keys(swept.kept.into_iter().map(|(orphan, _)| orphan).collect()), ["a"]);
+}
+
+/// Whoever is killed while it is found out what the bucket can do leaves nothing open.
+#[tokio::test]
+async fn what_was_opened_to_find_something_out_is_aborted_by_the_next_run() {
+    let mut world = World::new().await;
+    world.server.allow(Credential::default().denied(&[Operation::ListObjectsV2], ""));
+    world.server.script(On::first(Operation::CompleteMultipartUpload), Fault::HoldRequest(Gate::new()));
+    world.enqueue("a", SIZE).await;
+    tokio::select! {
+        _ = world.run() => panic!("it waits for an answer"),
+        () = world.server.until(|state| state.requests_for(Operation::CompleteMultipartUpload).next().is_some()) => {}
+    }
+    world.server.clear_script();
+    world.restarted().await;
+    world.run().await;
+    assert!(world.server.object("a").is_some());
+    assert_eq!(world.server.incomplete_uploads().len(), 0);
+}
+
+#[tokio::test]
 async fn a_sweep_aborts_what_nobody_knows_and_nothing_that_is_going_on() {
     let mut world = World::new().await;
     world.server.script(On::every(Operation::UploadPart).part(2), Fault::Answer(Answer::error(500, "InternalError")));
     world.upload("ours", SIZE).await;
-    assert_eq!(world.bucket.sweep(Duration::ZERO, false).await.unwrap(), [], "it is known");
+    assert_eq!(world.bucket.sweep(Duration::ZERO, false).await.unwrap().aborted, [], "it is known");
     assert_eq!(world.server.incomplete_uploads().len(), 1);
     world.forget_home().await;
     let found = world.bucket.sweep(Duration::from_secs(3600), false).await.unwrap();
-    assert_eq!(found, [], "it is young");
+    assert_eq!(found.aborted, [], "it is young");
     let found = world.bucket.sweep(Duration::ZERO, true).await.unwrap();
+    let found = found.aborted;
     assert_eq!((found.len(), found[0].key.as_str()), (1, "ours"));
     assert!(found[0].bytes >= MIB as u64);
     assert_eq!(world.server.incomplete_uploads().len(), 1, "that was a rehearsal");

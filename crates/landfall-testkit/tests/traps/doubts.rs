@@ -2,9 +2,9 @@
 
 use landfall::ItemSummary;
 use landfall_env::Sabotage;
-use landfall_testkit::bucket::Object;
+use landfall_testkit::bucket::{Object, Profile};
 
-use crate::world::{Answer, Fault, Gate, MIB, On, Operation, Steering, World};
+use crate::world::{Answer, Fault, Gate, IfNoneMatch, MIB, On, Operation, Steering, World};
 
 const SIZE: usize = 3 * MIB + 17;
 
@@ -173,4 +173,82 @@ async fn a_leftover_that_is_gone_at_the_last_moment_is_no_hindrance() {
         let (world, item) = uploaded_over_leftover(way, |world| world.server.remove("a")).await;
         world.assert_uploaded("a", way.1, &item).await;
     }
+}
+
+/// What we sent and the bucket damaged is replaced in its place, also where the bucket looks itself; no try leaves its parts.
+#[tokio::test]
+async fn an_object_of_ours_that_the_bucket_damaged_is_replaced() {
+    for is_known in [false, true] {
+        let world = World::new().await;
+        if is_known {
+            world.bucket.test().await.unwrap();
+        }
+        let (gate, complete) = (Gate::new(), Operation::CompleteMultipartUpload);
+        world.server.script(On::first(complete).key("a"), Fault::HoldAnswer(gate.clone()));
+        let item = world.enqueue("a", SIZE).await;
+        let meanwhile = async {
+            world.server.until(|state| state.object("a").is_some()).await;
+            world.server.damage("a");
+            gate.open();
+        };
+        tokio::join!(world.run(), meanwhile);
+        assert_eq!(world.happened(item, "refuted").await, 1);
+        let item = world.item(item).await;
+        world.assert_uploaded("a", SIZE, &item).await;
+    }
+}
+
+/// Ceph compares the ETag with its quotes, and so refuses every one.
+#[tokio::test]
+async fn a_bucket_that_refuses_to_replace_what_it_shows_is_looked_at_instead() {
+    for is_known in [false, true] {
+        let world = with_leftover(Operation::PutObject, is_known).await;
+        let refused = Fault::Answer(Answer::error(412, "PreconditionFailed"));
+        world.server.script(On::nth(Operation::PutObject, 1 + u64::from(is_known)).key("a"), refused);
+        let item = world.upload("a", 1000).await;
+        world.assert_uploaded("a", 1000, &item).await;
+    }
+}
+
+/// What is said of the one condition teaches nothing of the other.
+#[tokio::test]
+async fn what_a_bucket_makes_of_replacing_says_nothing_of_how_it_guards() {
+    // One that knows `If-None-Match` alone.
+    let world = with_leftover(Operation::PutObject, true).await;
+    let unknown = Fault::Answer(Answer::error(501, "NotImplemented"));
+    world.server.script(On::nth(Operation::PutObject, 2).key("a"), unknown);
+    let item = world.upload("a", 1000).await;
+    world.assert_uploaded("a", 1000, &item).await;
+    world.upload("b", 1000).await;
+    let last = world.requests(Operation::PutObject).pop().unwrap();
+    assert!(last.headers.contains_key("if-none-match"), "it still guards");
+    // One that knows neither, and refuses something else that looks like it.
+    let world = World::of(|profile| Profile { put_if_none_match: IfNoneMatch::Ignored, ..profile }).await;
+    world.server.script(On::first(Operation::PutObject).key("a"), Fault::HoldAnswer(Gate::new()));
+    let item = world.enqueue("a", 10).await;
+    let meanwhile = async {
+        world.server.until(|state| state.object("a").is_some()).await;
+        world.engine.cancel(vec![item]).await.unwrap();
+    };
+    tokio::join!(world.run(), meanwhile);
+    let refused = Fault::Answer(Answer::error(412, "PreconditionFailed"));
+    world.server.script(On::first(Operation::PutObject).key("a"), refused);
+    world.upload("a", 1000).await;
+    world.server.put("b", b"somebody else's".to_vec());
+    let item = world.upload("b", 1000).await;
+    assert_eq!(item.blocked.unwrap().0.unwrap().as_str(), "key-taken");
+}
+
+/// A bucket that keeps the upload and drops a part of it is not sent that part for ever.
+#[tokio::test]
+async fn a_bucket_that_keeps_dropping_parts_needs_a_person() {
+    let world = World::new().await;
+    let invalid = Fault::Answer(Answer::error(400, "InvalidPart"));
+    world.server.script(On::every(Operation::CompleteMultipartUpload), invalid);
+    let none = "<ListPartsResult><Bucket>media</Bucket><Key>a</Key><IsTruncated>false</IsTruncated></ListPartsResult>";
+    world.server.script(On::every(Operation::ListParts), Fault::Answer(Answer::empty(200).with_body(none)));
+    let item = world.upload("a", SIZE).await;
+    let (_, message) = item.blocked.expect("somebody has to look");
+    assert!(message.contains("dropped"), "{message}");
+    assert_eq!(world.times_sent(1), 3);
 }

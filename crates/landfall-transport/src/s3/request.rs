@@ -310,6 +310,16 @@ impl Request {
         self.headers.iter().any(|(name, _)| is_condition(name))
     }
 
+    /// It asks for something to be done only where nothing is.
+    pub fn is_for_nothing(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name == "if-none-match")
+    }
+
+    /// It asks for something to be done only in the place of one object.
+    pub fn is_for_one(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name == "if-match")
+    }
+
     /// It speaks of checksums.
     pub(super) fn has_checksum(&self) -> bool {
         self.headers.iter().any(|(name, _)| is_of_checksums(name))

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use landfall_core::{Algorithm, Code, Failure, ObjectState, PartState, Proof, Remedy};
+use landfall_core::{Algorithm, Code, Failure, ObjectState, PartState, Proof, Remedy, Timestamp};
 use landfall_env::Sabotage;
-use landfall_store::{BucketObject, Tx};
+use landfall_store::{BucketObject, BucketPart, Lease, StoreError, Tx};
 use landfall_transport::s3::{
     Condition,
     answer::{HeldPart, ObjectHead},
@@ -60,13 +60,21 @@ impl Upload {
         if let Err(failure) = proved(object, &head)
             && !self.sabotaged(Sabotage::SkipProof)
         {
+            if self.replacing.as_ref().is_some_and(|(id, _)| *id == object.id) {
+                // That is known, and it is about to be replaced.
+                return Ok(false);
+            }
             // It is ours and not what we sent: it is sent once more, in its own place.
-            let id = object.id;
-            self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await?;
+            self.let_go(object).await?;
             return Err(self.refuted(object, failure.code, failure.message).await?.into());
         }
         self.bucket.inner.remote.has_stored();
-        self.stored(object, true).await?;
+        if self.completed == Some(object.id) {
+            self.stored(object, true).await?;
+        } else {
+            // Which of several Completes brought it, nobody knows: another upload may be open.
+            self.there_already(object).await?;
+        }
         Ok(true)
     }
 
@@ -119,8 +127,9 @@ impl Upload {
         let Some(condition) = self.occupied(object, &head).await? else { return Ok(()) };
         let replacing = Some((object.id, condition));
         if self.replacing == replacing {
-            let message = "the bucket refuses to overwrite the very object that it shows";
-            return Err(Failure::new(Remedy::Retry, Code::BadAnswer, message).into());
+            // It shows that very object and refuses to replace it. Ceph does so: it compares the ETag with its quotes. We
+            // have just looked.
+            self.bucket.inner.remote.learn_no_match(Way::of(object));
         }
         self.replacing = replacing;
         Ok(())
@@ -149,23 +158,32 @@ impl Upload {
             return self.there_already(object).await.map(|()| None);
         }
         if is_ours || is_left_over {
-            return Ok(Some(if head.etag.is_empty() { Condition::Always } else { Condition::Is(head.etag.clone()) }));
+            // A weak one says too little for a condition (RFC 9110, 13.1.1).
+            let tells = !head.etag.is_empty() && !head.etag.starts_with("W/");
+            return Ok(Some(if tells { Condition::Is(head.etag.clone()) } else { Condition::Always }));
         }
         Err(super::key_taken(&object.object_key, head.size).into())
     }
 
     /// What is to be uploaded is there: the remote upload that was to bring it is of no use.
     async fn there_already(&mut self, object: &BucketObject) -> Result<(), Halt> {
-        let (id, item) = (object.id, self.lease.item);
-        if let Some(upload_id) = object.upload_id.clone() {
-            let key = object.object_key.clone();
-            self.write(move |tx, lease, now| {
-                tx.bucket_object_gone(lease, id, now)?;
-                tx.abandon_upload_id(item, &key, &upload_id)
-            })
-            .await?;
+        if object.upload_id.is_some() {
+            self.let_go(object).await?;
         }
         self.stored(object, true).await
+    }
+
+    /// Nothing more comes of what was sent: the object is to be sent from the beginning, or is there in another way. A remote
+    /// upload that may still be open is abandoned.
+    async fn let_go(&self, object: &BucketObject) -> Result<(), Halt> {
+        let (id, item, key) = (object.id, self.lease.item, object.object_key.clone());
+        // Where the bucket has made the object of it, it is gone.
+        let upload_id = object.upload_id.clone().filter(|_| self.completed != Some(id));
+        self.write(move |tx, lease, now| {
+            tx.bucket_object_gone(lease, id, now)?;
+            upload_id.map_or(Ok(()), |upload_id| tx.abandon_upload_id(item, &key, &upload_id))
+        })
+        .await
     }
 
     /// Whether the bucket has to be asked what is there, because it is not known to look itself.
@@ -215,7 +233,14 @@ impl Upload {
                 found += object.plan.part(part.number).map_or(0, |span| span.length);
             }
         }
-        self.write(move |tx, lease, now| tx.bucket_parts_held(lease, id, &held, now)).await?;
+        let is_lost = |part: &BucketPart| part.state == PartState::Stored && !held.contains_key(&part.number.0);
+        let has_lost = object.parts.iter().any(is_lost);
+        let note = move |tx: &Tx<'_>, lease: &Lease, now| tx.bucket_parts_held(lease, id, &held, now);
+        if has_lost {
+            self.lost(object, note).await?;
+        } else {
+            self.write(note).await?;
+        }
         self.is_known = true;
         if found > 0 {
             self.observer.saw(Progress::Stored { item: self.lease.item, bytes: found, is_found: true });
@@ -223,19 +248,27 @@ impl Upload {
         Ok(())
     }
 
-    /// The bucket has nothing of it. One that has lost what it took may have had an accident, twice.
+    /// The bucket has nothing of it.
     async fn begin_again(&mut self, object: &BucketObject) -> Result<(), Halt> {
         let id = object.id;
         self.is_known = false;
         if object.parts.iter().all(|part| part.state != PartState::Stored) {
             return self.write(move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await;
         }
-        let times = self
-            .write(move |tx, lease, now| {
-                tx.bucket_object_gone(lease, id, now)?;
-                tx.bucket_parts_lost(lease, now)
-            })
-            .await?;
+        self.lost(object, move |tx, lease, now| tx.bucket_object_gone(lease, id, now)).await
+    }
+
+    /// The bucket does not hold what it had taken. It may have been an accident, twice.
+    async fn lost(
+        &self,
+        object: &BucketObject,
+        change: impl FnOnce(&Tx<'_>, &Lease, Timestamp) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), Halt> {
+        let counted = move |tx: &Tx<'_>, lease: &Lease, now| {
+            change(tx, lease, now)?;
+            tx.bucket_parts_lost(lease, now)
+        };
+        let times = self.write(counted).await?;
         if times < ACCIDENTS_MAX {
             return Ok(());
         }

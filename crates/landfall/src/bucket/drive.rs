@@ -15,6 +15,7 @@ use crate::{
     Error, Observer, Progress,
     drive::{Driven, Halt},
     engine::Inner,
+    reach::{AtWork, STUCK},
 };
 
 /// Works on one upload under a lease. Dropping it stops the work; the journal then shows what is unknown, and the next
@@ -36,6 +37,8 @@ pub(crate) struct Upload {
     pub(crate) replacing: Option<(BucketObjectId, Condition)>,
     /// Failures in a row that cost no attempt.
     pub(crate) free_failures: u32,
+    /// Whether this gets anywhere.
+    pub(crate) at_work: AtWork,
     /// How the present object is sealed again.
     pub(super) sealing: Mutex<Option<(BucketObjectId, Arc<Sealing>)>>,
     /// What the present object is an archive of.
@@ -58,6 +61,7 @@ pub(crate) struct Present {
 impl Upload {
     pub(crate) fn new(bucket: Bucket, engine: Arc<Inner>, lease: Lease, observer: Arc<dyn Observer>) -> Self {
         let window = Window::new(bucket.inner.parts_in_flight_max);
+        let at_work = bucket.inner.remote.enter();
         Self {
             bucket,
             engine,
@@ -69,6 +73,7 @@ impl Upload {
             found: None,
             replacing: None,
             free_failures: 0,
+            at_work,
             sealing: Mutex::default(),
             archive: Mutex::default(),
         }
@@ -77,7 +82,6 @@ impl Upload {
     /// Takes steps until there is none to take.
     pub(crate) async fn run(mut self) -> Result<Driven, Error> {
         let mut announced = false;
-        let at_work = self.bucket.inner.remote.enter();
         loop {
             let present = match self.present().await {
                 Ok(present) => present,
@@ -103,16 +107,13 @@ impl Upload {
             };
             let failure = match self.take(step, &present).await {
                 Ok(()) => {
-                    at_work.gets_further();
+                    self.at_work.gets_further();
                     continue;
                 }
                 Err(Halt::LeaseGone) => return Ok(Driven::Released),
                 Err(Halt::Fatal(error)) => return Err(error),
                 Err(Halt::Failed(failure)) => failure,
             };
-            if matches!(failure.remedy, Remedy::Wait { .. }) {
-                at_work.is_stuck(&failure);
-            }
             match self.settle(failure, &present).await {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
@@ -182,10 +183,16 @@ impl Upload {
             // The step has written what is unknown; the gate holds back the next request.
             Remedy::Ask | Remedy::Renew | Remedy::Reopen => Ok(None),
             Remedy::Wait { .. } => {
+                let is_stuck = self.at_work.waits(&failure);
                 if failure.code == Code::Throttled {
                     self.window.on_throttle();
                 }
                 self.observer.saw(Progress::Waiting { code: failure.code, message: failure.message });
+                if is_stuck {
+                    // Others may get further.
+                    let until = self.engine.now().after(STUCK);
+                    return Ok(Some(self.give_back(Waits::Until(until)).await?));
+                }
                 Ok(None)
             }
             Remedy::Retry => {

@@ -10,7 +10,7 @@ use landfall_transport::s3::{
     request,
 };
 
-use super::Bucket;
+use super::{Bucket, probe};
 use crate::{Error, engine::Inner, reap::Reaped};
 
 /// How many are aborted in one go.
@@ -37,50 +37,57 @@ pub struct Orphan {
 
 impl Bucket {
     /// Finds incomplete uploads below this destination's prefix that are older than `age` and of which this home knows
-    /// nothing, and aborts them unless it is a `rehearsal`. Returns those that were found. Uploads of other homes to the same
-    /// prefix look just like them: `age` must be longer than any of these lasts.
+    /// nothing, and aborts them unless it is a `rehearsal`. Uploads of other homes to the same prefix look just like them:
+    /// `age` must be longer than any of these lasts.
     ///
     /// # Errors
-    /// [`Error::Destination`]; the journal's.
-    pub async fn sweep(&self, age: Duration, rehearsal: bool) -> Result<Vec<Orphan>, Error> {
+    /// [`Error::Destination`] if they cannot be listed; the journal's.
+    pub async fn sweep(&self, age: Duration, rehearsal: bool) -> Result<Swept, Error> {
         let (engine, remote) = (&self.inner.engine, &self.inner.remote);
         let open = remote.patiently(|| open_uploads(self, &self.inner.prefix)).await?;
         let known = engine.journal.read(move |tx| tx.known_upload_ids()).await?;
         let known: BTreeSet<String> = known.into_iter().collect();
         let now = remote.its_time();
-        let mut orphans = Vec::new();
+        let mut swept = Swept::default();
         for upload in open {
             // One whose age is not told may be a minute old.
             let is_old = upload.initiated.is_some_and(|initiated| now.since(initiated) >= age);
             if !is_old || known.contains(&*upload.upload_id) {
                 continue;
             }
-            let parts = remote.patiently(|| remote.parts(&upload.key, &upload.upload_id)).await?;
-            let Some(parts) = parts else { continue };
-            if !rehearsal {
-                remote.patiently(|| abort(self, &upload.key, &upload.upload_id)).await?;
-            }
-            let bytes = parts.iter().map(|part| part.size).sum();
-            orphans.push(Orphan {
+            let mut orphan = Orphan {
                 key: upload.key,
                 upload_id: upload.upload_id.to_string(),
                 initiated: upload.initiated,
-                bytes,
-            });
+                bytes: 0,
+            };
+            let (key, upload_id) = (orphan.key.clone(), orphan.upload_id.clone());
+            let parts = match remote.patiently(|| remote.parts(&key, &upload_id)).await {
+                Ok(None) => continue,
+                Ok(Some(parts)) => parts,
+                Err(failure) => {
+                    swept.kept.push((orphan, failure));
+                    continue;
+                }
+            };
+            orphan.bytes = parts.iter().map(|part| part.size).sum();
+            let aborted = if rehearsal { Ok(()) } else { remote.patiently(|| abort(self, &key, &upload_id)).await };
+            match aborted {
+                Ok(()) => swept.aborted.push(orphan),
+                Err(failure) => swept.kept.push((orphan, failure)),
+            }
         }
-        Ok(orphans)
+        Ok(swept)
     }
 }
 
-/// What became of the uploads that this home has given up.
+/// What became of uploads that nobody wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
     /// These are aborted.
     pub aborted: Vec<Orphan>,
-    /// These the bucket does not abort, and why.
+    /// These are still there, and why.
     pub kept: Vec<(Orphan, Failure)>,
-    /// Why the rest was left to later: the bucket cannot be reached, or asks to wait.
-    pub away: Option<Failure>,
 }
 
 impl Bucket {
@@ -94,6 +101,7 @@ impl Bucket {
         let (engine, destination, remote) = (&self.inner.engine, self.inner.destination, &self.inner.remote);
         let abandoned = engine.journal.read(move |tx| tx.abandoned_uploads(destination, usize::MAX >> 1)).await?;
         let mut swept = Swept::default();
+        let mut away: Option<Failure> = None;
         for upload in abandoned {
             let mut orphan = Orphan {
                 key: upload.object_key.clone(),
@@ -101,24 +109,27 @@ impl Bucket {
                 initiated: upload.opening_at,
                 bytes: 0,
             };
+            if let Some(failure) = &away {
+                swept.kept.push((orphan, failure.clone()));
+                continue;
+            }
+            let mut is_there = upload.upload_id.is_some();
             if let Some(upload_id) = &upload.upload_id {
-                let parts = remote.parts(&upload.object_key, upload_id).await.ok().flatten();
-                orphan.bytes = parts.iter().flatten().map(|part| part.size).sum();
+                let parts = remote.parts(&upload.object_key, upload_id).await;
+                is_there = !matches!(parts, Ok(None));
+                orphan.bytes = parts.iter().flatten().flatten().map(|part| part.size).sum();
             }
             if rehearsal {
-                if upload.upload_id.is_some() {
-                    swept.aborted.push(orphan);
-                }
+                swept.aborted.extend(is_there.then_some(orphan));
                 continue;
             }
             match reap_one(engine, self, &upload).await? {
-                Ok(true) if upload.upload_id.is_some() => swept.aborted.push(orphan),
+                Ok(true) if is_there => swept.aborted.push(orphan),
                 Ok(_) => {}
-                Err(failure @ Failure { remedy: Remedy::Wait { .. }, .. }) => {
-                    swept.away = Some(failure);
-                    break;
+                Err(failure) => {
+                    away = is_away(&failure).then(|| failure.clone());
+                    swept.kept.push((orphan, failure));
                 }
-                Err(failure) => swept.kept.push((orphan, failure)),
             }
         }
         Ok(swept)
@@ -146,7 +157,9 @@ pub(super) async fn reap(engine: &Arc<Inner>, bucket: &Bucket) -> Result<Reaped,
         match reap_one(engine, bucket, &upload).await? {
             Ok(true) => {}
             Ok(false) => reaped = Reaped::Failed,
-            Err(Failure { remedy: Remedy::Wait { .. }, .. }) => return Ok(Reaped::Waits),
+            Err(failure) if is_away(&failure) => return Ok(Reaped::Waits),
+            // The bucket may say so of one upload, and keeps no other from being aborted.
+            Err(Failure { remedy: Remedy::Wait { .. }, .. }) if reaped == Reaped::Gone => reaped = Reaped::Waits,
             Err(failure) => {
                 tracing::debug!(code = %failure.code, "An upload could not be aborted: {failure}");
                 reaped = Reaped::Failed;
@@ -154,6 +167,11 @@ pub(super) async fn reap(engine: &Arc<Inner>, bucket: &Bucket) -> Result<Reaped,
         }
     }
     Ok(reaped)
+}
+
+/// Nobody answers: what comes next would not be answered either.
+fn is_away(failure: &Failure) -> bool {
+    matches!(failure.code, Code::Offline | Code::Stalled | Code::AnswerLost)
 }
 
 /// Aborts an upload, and writes that it is gone. Returns whether it is: one of which nobody knows whether it was opened may
@@ -239,6 +257,11 @@ pub(super) async fn opened_since(
     for upload in open {
         let is_recent = upload.initiated.is_none_or(|initiated| initiated >= since);
         if upload.key == key && is_recent && !known.contains(&*upload.upload_id) {
+            // What was opened to find something out nobody else uses.
+            if probe::is_canary_key(key) {
+                lost.push(upload);
+                continue;
+            }
             let parts = remote.parts(&upload.key, &upload.upload_id).await?;
             if parts.is_some_and(|parts| parts.is_empty()) {
                 lost.push(upload);

@@ -14,6 +14,8 @@ use super::{
 };
 use crate::{drive::Halt, engine::Inner, reach::Kind};
 
+/// How its keys begin, below the prefix.
+const CANARY_KEY: &str = ".landfall/canary-";
 /// What the probe puts.
 const CANARY: &[u8] = b"landfall looks what this bucket can do\n";
 
@@ -57,16 +59,22 @@ pub(super) async fn guards(engine: &Inner, bucket: &Bucket, way: Way, item: Item
     remote.put_bytes(&key, canary_bytes(), None, &Condition::Always).await?;
     let tried = match way {
         Way::Put => put_over(bucket, &key).await,
-        Way::Complete => match complete_over(bucket, &key).await {
-            Ok(Tried { guards, left }) => {
-                if let Some(upload_id) = left {
-                    let key = key.clone();
-                    engine.journal.write(move |tx| tx.abandon_upload_id(item, &key, &upload_id)).await?;
-                }
-                guards
-            }
-            Err(failure) => Err(failure),
-        },
+        Way::Complete => {
+            // Whoever is killed meanwhile has it aborted by the next run.
+            let (at, opened) = (remote.its_time(), key.clone());
+            let intent = engine.journal.write(move |tx| tx.abandon_unopened(item, &opened, at)).await?;
+            let tried = complete_over(bucket, &key).await;
+            let left = tried.as_ref().ok().and_then(|tried| tried.left.clone());
+            let opened = key.clone();
+            engine
+                .journal
+                .write(move |tx| {
+                    left.map_or(Ok(()), |upload_id| tx.abandon_upload_id(item, &opened, &upload_id))?;
+                    tx.bucket_object_abandoned(intent)
+                })
+                .await?;
+            tried.and_then(|tried| tried.guards)
+        }
     };
     // Whoever may put need not be allowed to delete.
     let _ = remote.ask(|| request::delete(&key), answer::deleted).await;
@@ -145,7 +153,12 @@ impl Remote {
 
 /// A key that nobody else uses.
 pub(super) fn canary(engine: &Inner, bucket: &Bucket) -> String {
-    bucket.key(&format!(".landfall/canary-{}", engine.env.random.name()))
+    bucket.key(&format!("{CANARY_KEY}{}", engine.env.random.name()))
+}
+
+/// Whether a key is one of those.
+pub(super) fn is_canary_key(key: &str) -> bool {
+    key.contains(CANARY_KEY)
 }
 
 /// The canary's checksum.

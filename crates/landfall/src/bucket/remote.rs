@@ -41,6 +41,8 @@ pub(crate) struct Remote {
 struct Facts {
     now: BucketFacts,
     kept: BucketFacts,
+    /// Whether it is known not to obey `If-Match`, of Put and of Complete. Not kept: it is of use to few.
+    cannot_match: (bool, bool),
 }
 
 /// The two ways an object gets there.
@@ -103,7 +105,7 @@ impl Remote {
             clock,
             patience: engine.settings.patience,
             reach: Reach::new(engine),
-            facts: Arc::new(Mutex::new(Facts { now: facts.clone(), kept: facts })),
+            facts: Arc::new(Mutex::new(Facts { now: facts.clone(), kept: facts, cannot_match: (false, false) })),
         }
     }
 
@@ -159,6 +161,15 @@ impl Remote {
         match way {
             Way::Put => facts.now.guards_put = Some(guards),
             Way::Complete => facts.now.guards_complete = Some(guards),
+        }
+    }
+
+    /// It does not tell apart what it is to replace, or does not let it be replaced on that condition.
+    pub(crate) fn learn_no_match(&self, way: Way) {
+        let mut facts = self.facts();
+        match way {
+            Way::Put => facts.cannot_match.0 = true,
+            Way::Complete => facts.cannot_match.1 = true,
         }
     }
 
@@ -338,38 +349,66 @@ impl Remote {
 
     /// A condition, unless the bucket is known to understand none.
     fn if_known<'c>(&self, way: Way, condition: &'c Condition) -> &'c Condition {
-        if self.guards(way) == Some(false) { &Condition::Always } else { condition }
+        let facts = self.facts();
+        let cannot_match = if way == Way::Put { facts.cannot_match.0 } else { facts.cannot_match.1 };
+        drop(facts);
+        let is_unknown = match condition {
+            Condition::Is(_) => cannot_match,
+            _ => self.guards(way) == Some(false),
+        };
+        if is_unknown { &Condition::Always } else { condition }
     }
 
     /// One request with its answer; and what that says of what the bucket can do.
     pub(crate) async fn once_learning(&self, kind: Kind, request: Request) -> Result<Answer, Failure> {
         let asked = request.clone();
         let answer = self.once(kind, request).await?;
-        self.learn(&asked, &answer);
+        self.learn(&asked, &answer).map_err(|failure| self.reach.note(kind, failure))?;
         Ok(answer)
     }
 
-    fn learn(&self, request: &Request, answer: &Answer) {
-        if answer.status == 412 {
+    /// Takes note of what an answer says of what the bucket can do.
+    ///
+    /// # Errors
+    /// It does not know the request's condition, so that the request is to be sent again without it; or what was to be
+    /// replaced is gone.
+    fn learn(&self, request: &Request, answer: &Answer) -> Result<(), Failure> {
+        if answer.status == 412 && request.is_for_nothing() {
             self.learn_guards(way_of(request), true);
         }
         if answer.status < 400 {
-            return;
+            return Ok(());
         }
-        match s3::refusal_of(request, answer).correction {
-            Some(Correction::NoCondition) => self.learn_guards(way_of(request), false),
-            Some(Correction::NoChecksum) => self.learn_proof(Proof::SignedPayload),
-            _ => {}
+        let refusal = s3::refusal_of(request, answer);
+        match refusal.correction {
+            Some(Correction::NoCondition) => {
+                if request.is_for_one() {
+                    self.learn_no_match(way_of(request));
+                } else {
+                    self.learn_guards(way_of(request), false);
+                }
+                Err(refusal.failure)
+            }
+            Some(Correction::NoChecksum) => {
+                self.learn_proof(Proof::SignedPayload);
+                Ok(())
+            }
+            _ if answer.status == 404 && request.is_for_one() && refusal.failure.code == Code::Refused => {
+                let message = "what was to be replaced is gone";
+                Err(Failure::new(Remedy::Retry, Code::KeyTaken, message))
+            }
+            _ => Ok(()),
         }
     }
 
     async fn stream_out(&self, request: Request, body: Body) -> Result<Answer, CallFailure> {
-        let passage = Arc::new(self.reach.pass(Kind::Store).await);
+        let passage = self.reach.pass(Kind::Store).await;
         let body = passage.watch(body);
         let asked = request.clone();
         match self.bucket.call(request, Some(body)).await {
             Ok(answer) => {
-                self.learn(&asked, &answer);
+                let learned = self.learn(&asked, &answer);
+                learned.map_err(|failure| CallFailure::Failed(self.reach.note(Kind::Store, failure)))?;
                 Ok(answer)
             }
             Err(error) => Err(match error.into_failure() {

@@ -16,7 +16,7 @@ use landfall_transport::{
     Body, BodyError,
     s3::{
         answer::Receipt,
-        request::{CompletedPart, Condition, NewObject},
+        request::{CompletedPart, NewObject},
     },
 };
 
@@ -59,14 +59,7 @@ impl Upload {
             Remedy::Ask => {}
             _ => self.write(move |tx, lease, now| tx.bucket_part_refused(lease, id, number, now)).await?,
         }
-        Err(self.gone_meanwhile(failure, &condition).into())
-    }
-
-    /// What was to be replaced is gone: then it is looked at anew.
-    fn gone_meanwhile(&mut self, failure: Failure, condition: &Condition) -> Failure {
-        let is_gone = matches!(condition, Condition::Is(_)) && failure.code == Code::Refused;
-        self.replacing = self.replacing.take().filter(|_| !is_gone);
-        Failure { remedy: if is_gone { Remedy::Retry } else { failure.remedy }, ..failure }
+        Err(failure.into())
     }
 
     /// Opens a remote upload.
@@ -158,6 +151,7 @@ impl Upload {
                 Ok(()) => {
                     self.free_failures = 0;
                     self.window.on_success();
+                    self.at_work.gets_further();
                     self.reached("bucket.send.committed");
                 }
                 // The other parts under way are heard out: what they bring need not be sent again.
@@ -221,7 +215,7 @@ impl Upload {
                 Ok(())
             }
             Err(failure) if failure.code == Code::KeyTaken => self.taken(object).await,
-            Err(failure) => Err(self.gone_meanwhile(failure, &condition).into()),
+            Err(failure) => Err(failure.into()),
         }
     }
 
