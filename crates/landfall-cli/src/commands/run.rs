@@ -251,8 +251,9 @@ async fn bucket(
     let active = engine.items(Some("active".to_owned()), usize::MAX >> 1).await.during("cannot read the journal")?;
     let location = landfall::bucket::location(name);
     let locked = active.iter().filter(|item| item.destination == location && item.waits == "unlock").count();
-    let is_there = matches!(report.end, RunEnd::Drained);
-    let kept = if is_there { super::gc::kept_open(&bucket, &config).await? } else { Vec::new() };
+    // A run that has nothing else to do may end because of that alone.
+    let is_done = matches!(report.end, RunEnd::Drained) || matches!(report.end, RunEnd::Away(_)) && report.queued == 0;
+    let kept = if is_done { super::gc::kept_open(&bucket, &config).await? } else { Vec::new() };
     Ok((report, locked as u64, kept))
 }
 

@@ -89,3 +89,16 @@ fn an_upload_to_abort_at_one_destination_opens_no_other() {
     lab.run(&["run"]).exits(0);
     assert_eq!(lab.server.incomplete_uploads().len(), 0);
 }
+
+/// A bucket that is busy with one of them is said to be, and keeps no other.
+#[test]
+fn what_is_put_off_is_said_as_well() {
+    let lab = with_abandoned_upload();
+    lab.server.allow(Credential::default());
+    let busy = Fault::Answer(Answer::error(503, "SlowDown"));
+    lab.server.script(On::every(Operation::AbortMultipartUpload), busy);
+    for command in [&["gc"][..], &["run", "--patience", "1s"]] {
+        let refused = lab.run(command);
+        assert!(refused.exits(3).stderr().contains("film.mov"), "{command:?}: {}", refused.stderr());
+    }
+}
