@@ -49,6 +49,7 @@ impl Bucket {
         let known: BTreeSet<String> = known.into_iter().collect();
         let now = remote.its_time();
         let mut swept = Swept::default();
+        let mut impatient: Option<Failure> = None;
         for upload in open {
             // One whose age is not told may be a minute old.
             let is_old = upload.initiated.is_some_and(|initiated| now.since(initiated) >= age);
@@ -61,20 +62,29 @@ impl Bucket {
                 initiated: upload.initiated,
                 bytes: 0,
             };
+            if let Some(failure) = &impatient {
+                swept.kept.push((orphan, failure.clone()));
+                continue;
+            }
             let (key, upload_id) = (orphan.key.clone(), orphan.upload_id.clone());
-            let parts = match remote.patiently(|| remote.parts(&key, &upload_id)).await {
-                Ok(None) => continue,
-                Ok(Some(parts)) => parts,
-                Err(failure) => {
-                    swept.kept.push((orphan, failure));
-                    continue;
+            let swept_one = async {
+                let parts = remote.patiently(|| remote.parts(&key, &upload_id)).await?;
+                if parts.is_some() && !rehearsal {
+                    remote.patiently(|| abort(self, &key, &upload_id)).await?;
                 }
+                Ok::<_, Failure>(parts)
             };
-            orphan.bytes = parts.iter().map(|part| part.size).sum();
-            let aborted = if rehearsal { Ok(()) } else { remote.patiently(|| abort(self, &key, &upload_id)).await };
-            match aborted {
-                Ok(()) => swept.aborted.push(orphan),
-                Err(failure) => swept.kept.push((orphan, failure)),
+            match swept_one.await {
+                Ok(None) => {}
+                Ok(Some(parts)) => {
+                    orphan.bytes = parts.iter().map(|part| part.size).sum();
+                    swept.aborted.push(orphan);
+                }
+                Err(failure) => {
+                    // It was waited for as long as patience lasts, and is not waited for again.
+                    impatient = matches!(failure.remedy, Remedy::Wait { .. } | Remedy::Ask).then(|| failure.clone());
+                    swept.kept.push((orphan, failure));
+                }
             }
         }
         Ok(swept)
@@ -159,7 +169,7 @@ pub(super) async fn reap(engine: &Arc<Inner>, bucket: &Bucket) -> Result<Reaped,
             Ok(false) => reaped = Reaped::Failed,
             Err(failure) if is_away(&failure) => return Ok(Reaped::Waits),
             // The bucket may say so of one upload, and keeps no other from being aborted.
-            Err(Failure { remedy: Remedy::Wait { .. }, .. }) if reaped == Reaped::Gone => reaped = Reaped::Waits,
+            Err(Failure { remedy: Remedy::Wait { .. }, .. }) if reaped != Reaped::Failed => reaped = Reaped::Waits,
             Err(failure) => {
                 tracing::debug!(code = %failure.code, "An upload could not be aborted: {failure}");
                 reaped = Reaped::Failed;
