@@ -202,3 +202,17 @@ async fn a_slow_line_is_no_outage() {
     assert_eq!(report.end, RunEnd::Drained);
     assert_eq!(world.item(item).await.state, "done");
 }
+
+/// Also where it is only to be found out what it can do.
+#[tokio::test]
+async fn a_bucket_that_is_full_is_not_asked_without_a_pause() {
+    let world = World::new().await;
+    world.server.script(On::every(Operation::PutObject), Fault::Answer(Answer::error(507, "QuotaExceeded")));
+    world.enqueue("a", 1000).await;
+    let options = RunOptions { patience: Some(Duration::from_millis(400)), ..RunOptions::default() };
+    let report = world.bucket.run(options, Arc::new(Silent)).await.unwrap();
+    assert!(matches!(report.end, RunEnd::Away(_)), "{:?}", report.end);
+    // At most every 10 milliseconds, for less than a second.
+    let asked = world.requests(Operation::PutObject).len();
+    assert!(asked < 200, "{asked}");
+}

@@ -60,11 +60,10 @@ pub(super) async fn guards(engine: &Inner, bucket: &Bucket, way: Way, item: Item
     let tried = match way {
         Way::Put => put_over(bucket, &key).await,
         Way::Complete => {
-            // Whoever is killed meanwhile has it aborted by the next run.
+            // Whoever is killed meanwhile, or does not hear whether it was opened, has it looked for and aborted.
             let (at, opened) = (remote.its_time(), key.clone());
             let intent = engine.journal.write(move |tx| tx.abandon_unopened(item, &opened, at)).await?;
-            let tried = complete_over(bucket, &key).await;
-            let left = tried.as_ref().ok().and_then(|tried| tried.left.clone());
+            let Tried { guards, left } = complete_over(bucket, &key).await?;
             let opened = key.clone();
             engine
                 .journal
@@ -73,7 +72,7 @@ pub(super) async fn guards(engine: &Inner, bucket: &Bucket, way: Way, item: Item
                     tx.bucket_object_abandoned(intent)
                 })
                 .await?;
-            tried.and_then(|tried| tried.guards)
+            guards
         }
     };
     // Whoever may put need not be allowed to delete.
@@ -178,7 +177,7 @@ async fn put(bucket: &Bucket, key: &str, algorithm: Algorithm, sum: Vec<u8>) -> 
     let checksum = Checksum::new(algorithm, sum).expect("a sum has its algorithm's length");
     let new = NewObject { content_type: None, tag: None, algorithm: Some(algorithm), metadata: &[] };
     let request = request::put_bytes(key, &new, Bytes::from_static(CANARY), Some(&checksum), &Condition::Always);
-    let answer = bucket.inner.remote.once(Kind::Ask, request).await?;
+    let answer = bucket.inner.remote.once(Kind::Store, request).await?;
     if answer.status == 200 {
         return bucket.inner.remote.judge(Kind::Store, Ok(Took::Stored));
     }
@@ -188,7 +187,7 @@ async fn put(bucket: &Bucket, key: &str, algorithm: Algorithm, sum: Vec<u8>) -> 
         Code::DamagedInTransit | Code::Refused | Code::ServerError if matches!(answer.status, 400 | 501) => {
             bucket.inner.remote.judge(Kind::Ask, Ok(Took::Refused))
         }
-        _ => bucket.inner.remote.judge(Kind::Ask, Err(failure)),
+        _ => bucket.inner.remote.judge(Kind::Store, Err(failure)),
     }
 }
 
