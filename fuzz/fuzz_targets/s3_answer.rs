@@ -67,7 +67,7 @@ fn ask(answer: &Answer) {
     let _ = answer::head(answer);
     let _ = answer::fetched(answer.status, &answer.headers, 5);
 
-    let put = request::put("k", &NewObject::default(), 1, Some(&sum), None, true);
+    let put = request::put("k", &NewObject::default(), 1, Some(&sum), None, &request::Condition::Absent);
     for refusal in [refusal(answer), refusal_of(&put, answer)] {
         assert!(!refusal.failure.message.chars().any(char::is_control), "nothing that a terminal obeys is shown");
     }
